@@ -1,0 +1,70 @@
+"""The Celery app of a service: what is set on it, and the queues its workers consume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from kombu import Queue
+
+from kaufmann_celery.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kaufmann_celery.app import Kaufmann
+
+#: Attribute of a Celery app by which its service is found.
+_ATTRIBUTE = "kaufmann"
+
+
+def make(kaufmann: Kaufmann) -> Celery:
+    """Return a Celery app of the service's own, configured when it is first used."""
+    app = Celery(kaufmann.service)
+
+    def settings() -> dict[str, Any]:
+        return {
+            "broker_url": kaufmann.config.redis_url,
+            "broker_connection_retry_on_startup": True,
+            # A supervisor restarts what ends; a worker does not give up on a broker that is away.
+            "broker_connection_max_retries": None,
+            "broker_transport_options": {
+                "socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True, "priority_steps": [0],
+            },
+            "task_default_queue": kaufmann.default_queue,
+            "task_ignore_result": True,
+            "task_create_missing_queues": True,
+            "worker_prefetch_multiplier": 1,
+            "worker_hijack_root_logger": True,
+        }  # fmt: skip
+
+    app.add_defaults(settings)
+    app.__dict__["_kaufmann_own"] = True
+    return app
+
+
+def attach(kaufmann: Kaufmann, app: Celery) -> None:
+    """Make *kaufmann* the service of *app*."""
+    if service_of(app) is not None:
+        raise ConfigError("one Celery app runs one Kaufmann; give the second an app of its own")
+    app.__dict__[_ATTRIBUTE] = kaufmann
+
+
+def service_of(app: Celery) -> Kaufmann | None:
+    """Return the service of *app*, None where it has none."""
+    found: Kaufmann | None = app.__dict__.get(_ATTRIBUTE)
+    return found
+
+
+def own_broker(app: Celery) -> str | None:
+    """Return the broker that the user gave *app*; None for an app of our own, whose broker follows `redis_url`."""
+    if app.__dict__.get("_kaufmann_own"):
+        return None
+    return app.conf.broker_url or app.conf.broker_write_url
+
+
+def consume_queues(kaufmann: Kaufmann) -> None:
+    """Have the worker consume the service's queue and those its handlers name, besides the app's own."""
+    names = {kaufmann.default_queue, *(one.options.queue for one in kaufmann.handlers if one.options.queue)}
+    queues = kaufmann.celery.amqp.queues
+    for name in sorted(names):
+        if name not in queues:
+            queues.add(Queue(name, routing_key=name))

@@ -1,0 +1,141 @@
+"""Celery out: tasks to the broker, several in one round trip where it can batch. Celery's sending stays here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kombu.exceptions import BatchPublishError, OperationalError
+
+from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.handlers import Handler
+
+#: Tasks per round trip.
+_BATCH = 500
+#: Names that Flower shows of one task.
+_SHOWN = 10
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One event as it goes into a task."""
+
+    offset: int
+    d: int
+    text: str = field(repr=False)
+    #: For people: `order.placed msg=… `, never the payload.
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """One Celery message: events of one handler and one partition."""
+
+    handler: Handler
+    #: Where the ledger stands, and its incarnation.
+    base: str
+    incarnation: str
+    topic: str
+    partition: int
+    events: Sequence[Envelope]
+
+    @property
+    def task_id(self) -> str:
+        """The same events sent again have the same id; a new run has another, for Celery never forgets a revoked id."""
+        first, more = self.events[0], len(self.events) - 1
+        company = f"+{more}" if more else ""
+        return f"{self.handler.pattern}@{self.topic}:{self.partition}:{first.offset}{company}.{first.d}"
+
+    def args(self) -> list[Any]:
+        """The task's arguments; no dict among them, see envelope.py."""
+        return [
+            self.base,
+            self.incarnation,
+            self.topic,
+            self.partition,
+            [[event.offset, event.d] for event in self.events],
+            [event.text for event in self.events],
+        ]
+
+    def argsrepr(self) -> str:
+        """What Flower shows: names, ids and positions."""
+        shown = ", ".join(event.label for event in self.events[:_SHOWN])
+        more = f", and {len(self.events) - _SHOWN} more" if len(self.events) > _SHOWN else ""
+        return f"({shown}{more})"
+
+
+class CeleryOut:
+    """Sends tasks. Used by one thread. Each call blocks for at most a few seconds."""
+
+    def __init__(self, app: Any, queue_of: Callable[[Handler], str]) -> None:
+        self._app = app
+        self._queue_of = queue_of
+        self._producer: Any = None
+
+    def send(self, messages: Sequence[TaskMessage]) -> None:
+        """Hand *messages* to the broker.
+
+        Raises `UnavailableError` where it is away; any of them may have been sent, and all may be sent again.
+        """
+        with self._translated():
+            producer = self._connected()
+            if getattr(producer, "supports_batch_publish", False):
+                with producer.batch(_BATCH):
+                    self._send_each(producer, messages)
+            else:
+                self._send_each(producer, messages)
+
+    def waiting(self, queue: str) -> int:
+        """Return how many messages wait in *queue*. Raises `UnavailableError`."""
+        with self._translated():
+            return int(self._connected().channel.queue_declare(queue=queue, passive=True).message_count)
+
+    def close(self) -> None:
+        """Drop the connection; the next call makes a new one."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.connection.collect()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        away = (
+            *self._app.connection_for_write().connection_errors,
+            *self._app.connection_for_write().channel_errors,
+        )
+        try:
+            yield
+        except (*away, BatchPublishError, OperationalError, OSError) as error:
+            self.close()
+            raise UnavailableError(f"Celery's broker does not answer ({type(error).__name__})") from error
+
+    def _connected(self) -> Any:
+        if self._producer is None:
+            connection = self._app.connection_for_write()
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
+            self._producer = self._app.amqp.Producer(connection, auto_declare=False)
+        return self._producer
+
+    def _send_each(self, producer: Any, messages: Iterable[TaskMessage]) -> None:
+        for message in messages:
+            headers, properties, body, _ = self._app.amqp.as_task_v2(
+                message.task_id,
+                message.handler.task_name,
+                args=message.args(),
+                kwargs={},
+                argsrepr=message.argsrepr(),
+                kwargsrepr="{}",
+                ignore_result=True,
+                origin="kaufmann",
+            )
+            producer.publish(
+                body,
+                exchange="",
+                routing_key=self._queue_of(message.handler),
+                headers=headers,
+                serializer="json",
+                delivery_mode=2,
+                retry=False,
+                **properties,
+            )

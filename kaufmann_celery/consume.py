@@ -1,0 +1,351 @@
+"""Step 1, consume: the one thread that owns the Kafka consumer.
+
+It polls, whatever the rest of the ingester waits for, so that the group never loses this member because Redis,
+Celery or the registry is away. What it reads it puts into one inbox, which the ingester's loop empties; where the
+loop lags behind, it pauses partitions. Seeks and commits come as requests and are carried out between two polls.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import errors as kafka_errors
+
+from kaufmann_celery.commit_metadata import Committed, parse
+from kaufmann_celery.config import Config
+from kaufmann_celery.errors import ConfigError
+from kaufmann_celery.kafka_options import consumer_options
+
+log = logging.getLogger(__name__)
+
+#: Seconds that one poll may wait for records.
+_POLL_S = 0.1
+#: The same while a partition is paused or a request waits: kafka-python cannot be woken from another thread.
+_POLL_BUSY_S = 0.01
+#: Seconds that a revoke waits for the settle round in progress, so that what it published is also finished.
+_REVOKE_WAIT_S = 2.0
+#: Seconds between attempts to reach the group's coordinator.
+_RETRY_S = 0.5
+
+Partition = TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Partitions this member owns from now on, each with what Kafka holds as finished."""
+
+    generation: int
+    member: str
+    cluster_id: str
+    #: partition -> (topic's UUID, commit, whether the group had a commit)
+    partitions: Mapping[TopicPartition, tuple[str, Committed, bool]]
+    #: All partitions owned now, those kept included: their scripts carry the new generation too.
+    owned: frozenset[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Partitions this member owns no more."""
+
+    partitions: frozenset[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records of one partition, and the consumer's position after them."""
+
+    partition: TopicPartition
+    records: list[Any]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitDone:
+    """The answer to a commit; *error* is None where Kafka has it."""
+
+    commits: Mapping[TopicPartition, Committed]
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerDied:
+    """The consumer's thread ended by an error; the ingester ends with it."""
+
+    error: BaseException
+
+
+Message = Assigned | Revoked | Fetched | CommitDone | ConsumerDied
+
+
+class Consumption:
+    """The consumer's thread. Its methods may be called from any thread and do not block."""
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Iterable[str],
+        inbox: SimpleQueue[Any],
+        *,
+        settling: threading.Lock,
+        on_revoke: Callable[[frozenset[TopicPartition]], Mapping[TopicPartition, Committed]],
+        wants: Callable[[TopicPartition], bool],
+        beat: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._topics = list(topics)
+        self._inbox = inbox
+        self._settling = settling
+        self._on_revoke = on_revoke
+        self._wants = wants
+        self._beat = beat
+        self._requests: deque[Callable[[], None]] = deque()
+        self._stop = threading.Event()
+        self._owned: set[TopicPartition] = set()
+        self._started: set[TopicPartition] = set()
+        self._fresh: set[TopicPartition] = set()
+        self._generation = -1
+        self._thread = threading.Thread(target=self._run, name="kaufmann-consume", daemon=True)
+        self._consumer: Any = None
+
+    def start(self) -> None:
+        """Connect and join the group, in the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Leave the group and end the thread; wait for that at most *timeout_s*."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+
+    def begin(self, partition: TopicPartition, offset: int) -> None:
+        """Have records of *partition* from *offset* on put into the inbox."""
+        self._requests.append(lambda: self._begin(partition, offset))
+
+    def commit(self, commits: Mapping[TopicPartition, Committed]) -> None:
+        """Commit; a `CommitDone` comes back. Partitions revoked meanwhile are left out."""
+        self._requests.append(lambda: self._commit(commits))
+
+    def reopen(self, partition: TopicPartition, committed: Committed) -> None:
+        """Commit, then announce *partition* as newly assigned: its ledger is to be made anew from Kafka."""
+        self._requests.append(lambda: self._reopen(partition, committed))
+
+    # What follows runs in the consumer's thread, but for the listener.
+
+    def _run(self) -> None:
+        try:
+            self._consumer = KafkaConsumer(**consumer_options(self._config))
+            self._consumer.subscribe(self._topics, listener=_Listener(self))
+            while not self._stop.is_set():
+                self._beat()
+                self._turn()
+        except BaseException as error:  # noqa: BLE001 - the thread's end: handed to the loop, which raises it
+            self._inbox.put(ConsumerDied(error))
+        finally:
+            if self._consumer is not None:
+                self._consumer.close(autocommit=False, timeout_ms=2000)
+
+    def _turn(self) -> None:
+        while self._requests:
+            try:
+                self._requests[0]()
+            except kafka_errors.KafkaError as error:
+                self._pass_over(error)
+                break
+            self._requests.popleft()
+        paused = self._pause_and_resume()
+        busy = paused or self._requests or self._fresh
+        fetched = self._poll(_POLL_BUSY_S if busy else _POLL_S)
+        for partition, records in fetched.items():
+            if partition in self._started:
+                self._inbox.put(Fetched(partition, records, self._consumer.position(partition)))
+        self._announce()
+
+    def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
+        try:
+            return self._consumer.poll(timeout_ms=int(timeout_s * 1000))  # type: ignore[no-any-return] # kafka has no types
+        except kafka_errors.OffsetOutOfRangeError as error:
+            self._skip_to_existing(error.args[0])
+        except kafka_errors.KafkaError as error:
+            self._pass_over(error)
+        return {}
+
+    def _pass_over(self, error: kafka_errors.KafkaError) -> None:
+        """Wait a moment where *error* may pass by itself; raise it where it will not."""
+        if not _passes(error):
+            raise error
+        log.warning("Kafka: %s; trying again", type(error).__name__, extra={"action": "kafka_away"})
+        time.sleep(_RETRY_S)
+
+    def _pause_and_resume(self) -> bool:
+        paused = self._consumer.paused()
+        for partition in self._started:
+            if self._wants(partition):
+                if partition in paused:
+                    self._consumer.resume(partition)
+            elif partition not in paused:
+                self._consumer.pause(partition)
+        return bool(self._consumer.paused())
+
+    def _announce(self) -> None:
+        """Tell the loop of newly assigned partitions, once their commits could be read."""
+        metadata = self._consumer.group_metadata()
+        if not self._fresh and metadata.generation_id == self._generation:
+            return
+        try:
+            partitions = {partition: self._committed(partition) for partition in tuple(self._fresh)}
+        except kafka_errors.KafkaError as error:
+            self._pass_over(error)
+            return
+        cluster = self._consumer._client.cluster  # noqa: SLF001 - kafka-python offers no public way to the cluster id
+        self._fresh -= partitions.keys()
+        self._generation = metadata.generation_id
+        self._inbox.put(
+            Assigned(
+                metadata.generation_id, metadata.member_id, str(cluster.cluster_id),
+                partitions, frozenset(self._owned),
+            )
+        )  # fmt: skip
+
+    def _committed(self, partition: TopicPartition) -> tuple[str, Committed, bool]:
+        kept = self._consumer.committed(partition, metadata=True, timeout_ms=5000)
+        first = self._consumer.beginning_offsets([partition])[partition]
+        topic_id = str(self._consumer._client.cluster.topic_id(partition.topic))  # noqa: SLF001 - as above
+        if kept is None or kept.offset < 0:
+            return topic_id, self._without_commit(partition, first), False
+        committed = parse(kept.offset, kept.metadata)
+        if kept.offset < first:
+            _log_gap(partition, kept.offset, first)
+        return topic_id, committed, True
+
+    def _without_commit(self, partition: TopicPartition, first: int) -> Committed:
+        policy = self._config.auto_offset_reset
+        last = self._consumer.end_offsets([partition])[partition]
+        if policy == "none":
+            raise ConfigError(
+                f"group {self._config.consumer_group} has no commit for {partition.topic}:{partition.partition} and "
+                "auto_offset_reset is none; set it to earliest or latest, or commit an offset"
+            )
+        start = first if policy == "earliest" else last
+        log.info(
+            "no commit yet for %s:%d: starting at %s, %d records ahead",
+            partition.topic, partition.partition, policy, last - start,
+            extra={"action": "offset_reset", "topic": partition.topic, "partition": partition.partition},
+        )  # fmt: skip
+        return Committed(start, start - 1)
+
+    def _begin(self, partition: TopicPartition, offset: int) -> None:
+        if partition in self._owned:
+            first = self._consumer.beginning_offsets([partition])[partition]
+            self._consumer.seek(partition, max(offset, first))
+            self._consumer.resume(partition)
+            self._started.add(partition)
+            self._inbox.put(Fetched(partition, [], max(offset, first)))
+
+    def _commit(self, commits: Mapping[TopicPartition, Committed]) -> None:
+        mine = {partition: commit for partition, commit in commits.items() if partition in self._owned}
+        if not mine:
+            self._inbox.put(CommitDone(mine, None))
+            return
+        self._consumer.commit_async(
+            _offsets(mine),
+            callback=lambda _, answer: self._inbox.put(
+                CommitDone(mine, answer if isinstance(answer, BaseException) else None)
+            ),
+        )
+
+    def _reopen(self, partition: TopicPartition, committed: Committed) -> None:
+        if partition not in self._owned:
+            return
+        self._started.discard(partition)
+        self._consumer.pause(partition)
+        # Whether this commit lands or not: what Kafka then says is what holds.
+        self._consumer.commit_async(
+            _offsets({partition: committed}), callback=lambda *_: self._announce_again(partition)
+        )
+
+    def _announce_again(self, partition: TopicPartition) -> None:
+        if partition in self._owned:
+            self._fresh.add(partition)
+
+    def _skip_to_existing(self, positions: Mapping[TopicPartition, Any]) -> None:
+        for partition in positions:
+            asked = self._consumer.position(partition)
+            first = self._consumer.beginning_offsets([partition])[partition]
+            _log_gap(partition, asked, first)
+            self._consumer.seek(partition, first)
+
+
+class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka has no types
+    """Runs on kafka-python's IO thread while the consumer's thread is inside `poll()`."""
+
+    def __init__(self, consumption: Consumption) -> None:
+        self._consumption = consumption
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Pause them until the ledger is ours; the position set here only keeps the reset policy away."""
+        own, consumer = self._consumption, self._consumption._consumer  # noqa: SLF001 - one unit with its consumption
+        for partition in assigned:
+            consumer.seek(partition, 0)
+            consumer.pause(partition)
+            own._owned.add(partition)  # noqa: SLF001
+            own._fresh.add(partition)  # noqa: SLF001
+            own._started.discard(partition)  # noqa: SLF001
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Commit what is finished and let go; never wait for handlers, the next owner adopts them."""
+        partitions, own = frozenset(revoked), self._consumption
+        settled = own._settling.acquire(timeout=_REVOKE_WAIT_S)  # noqa: SLF001
+        try:
+            commits = own._on_revoke(partitions)  # noqa: SLF001
+            self._let_go(partitions)
+        finally:
+            if settled:
+                own._settling.release()  # noqa: SLF001
+        if commits:
+            try:
+                await own._consumer.commit_async(_offsets(commits))  # noqa: SLF001
+            except kafka_errors.KafkaError as error:
+                # Nothing is lost: the finished marks in the ledger stay until a commit covers them.
+                log.warning("commit at revoke failed: %s", type(error).__name__, extra={"action": "revoke"})
+
+    async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        """Another member may own them already: no commit."""
+        partitions = frozenset(lost)
+        self._consumption._on_revoke(partitions)  # noqa: SLF001
+        self._let_go(partitions)
+
+    def _let_go(self, partitions: frozenset[TopicPartition]) -> None:
+        own = self._consumption
+        own._owned -= partitions  # noqa: SLF001
+        own._fresh -= partitions  # noqa: SLF001
+        own._started -= partitions  # noqa: SLF001
+        own._inbox.put(Revoked(partitions))  # noqa: SLF001
+
+
+def _offsets(commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Any]:
+    return {
+        partition: OffsetAndMetadata(commit.offset, commit.metadata(), -1)
+        for partition, commit in commits.items()
+    }
+
+
+def _passes(error: kafka_errors.KafkaError) -> bool:
+    """Return whether *error* may pass by itself."""
+    return error.retriable or isinstance(
+        error, (kafka_errors.CommitFailedError, kafka_errors.KafkaConnectionError)
+    )
+
+
+def _log_gap(partition: TopicPartition, wanted: int, first: int) -> None:
+    log.error(
+        "retention removed records of %s:%d before they were handled: offsets %d to %d are gone",
+        partition.topic, partition.partition, wanted, first - 1,
+        extra={"action": "records_gone", "topic": partition.topic, "partition": partition.partition},
+    )  # fmt: skip

@@ -1,0 +1,162 @@
+"""Step 2, decode: a record to an event, on its way to a handler; or to what is wrong with it; or to nothing.
+
+The name comes from the record key up to `#`, as in KaufmannEx, else from the `ce_type` header, else from
+`meta.message_name`, else from the writer's schema. A name that no handler wants is skipped before decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kaufmann_celery import envelope
+from kaufmann_celery.errors import DecodeError, EventError, EventTooLarge
+from kaufmann_celery.event import Headers, Meta, Payload, Position
+from kaufmann_celery.handlers import Handler, Handlers
+from kaufmann_celery.transcoders.reading import AvroReader
+from kaufmann_celery.transcoders.subjects import subject_candidates
+
+#: On every output of a handler: the group that wrote it, so that its own globs pass over it.
+EMITTER_HEADER = "kaufmann-emitter"
+META_HEADER = "kaufmann-meta"
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An event for its handler, or what is wrong with it (`error`)."""
+
+    name: str
+    #: None where the event failed before its handler was known.
+    handler: Handler | None
+    #: The envelope for the worker.
+    text: str = field(repr=False)
+    id: str
+    meta: Meta = field(default_factory=dict, repr=False)
+    key: str | None = field(default=None, repr=False)
+    error: EventError | None = None
+
+    def payload(self) -> Payload:
+        """Return the payload, read back from the envelope."""
+        return envelope.payload_of(self.text)
+
+
+class Decoder:
+    """Reads records. Blocks on the schema registry for what its cache does not hold."""
+
+    def __init__(self, handlers: Handlers, reader: AvroReader, *, group: str, max_event_bytes: int) -> None:
+        self._handlers = handlers
+        self._reader = reader
+        self._group = group.encode()
+        self._max_bytes = max_event_bytes
+
+    def decode(self, record: Any) -> Decoded | None:
+        """Return the event, None where no handler wants it. What is wrong with it is in `Decoded.error`.
+
+        Raises `UnavailableError` where the registry is away: nothing is wrong with the event then.
+        """
+        headers = _headers(record)
+        position = Position(record.topic, record.partition, record.offset)
+        name: str | None = None
+        key: str | None = None
+        try:
+            name, key = self._name(record, headers)
+            if name is not None and self._wanted(name, headers) is None:
+                return None
+            return self._read(record, headers, position, name, key)
+        except EventError as error:
+            return self._failed(record, headers, position, name, key, error)
+
+    def _read(
+        self, record: Any, headers: Headers, position: Position, name: str | None, key: str | None
+    ) -> Decoded | None:
+        if record.value is None:
+            raise DecodeError("the record has no value (a tombstone)")
+        if len(record.value) > self._max_bytes:
+            raise EventTooLarge(f"the record has {len(record.value)} bytes, more than max_event_bytes")
+        subjects = subject_candidates(name) if name is not None else None
+        read = self._reader.read(subjects, record.value, dict(headers))
+        meta = read.meta or _meta_header(headers)
+        if name is None:
+            name = str(meta.get("message_name") or read.schema_name)
+            if self._wanted(name, headers) is None:
+                return None
+        handler = self._wanted(name, headers)
+        return self._decoded(record, headers, position, name, key, meta, read.payload, handler)
+
+    def _decoded(
+        self, record: Any, headers: Headers, position: Position, name: str, key: str | None, meta: Meta,
+        payload: Payload, handler: Handler | None, error: EventError | None = None,
+    ) -> Decoded:  # fmt: skip
+        said = [type(error).__name__, str(error)] if error else None
+        text = envelope.pack(
+            name,
+            key=key,
+            timestamp_ms=record.timestamp,
+            headers=headers,
+            meta=meta,
+            payload=payload,
+            error=said,
+        )
+        return Decoded(name, handler, text, envelope.event_id(meta, position), meta, key, error)
+
+    def _failed(
+        self,
+        record: Any,
+        headers: Headers,
+        position: Position,
+        name: str | None,
+        key: str | None,
+        error: EventError,
+    ) -> Decoded:
+        raw = record.value if record.value is not None and len(record.value) <= self._max_bytes else None
+        handler = self._wanted(name or UNKNOWN, headers)
+        return self._decoded(
+            record, headers, position, name or UNKNOWN, key, _meta_header(headers), raw, handler, error
+        )
+
+    def _wanted(self, name: str, headers: Headers) -> Handler | None:
+        handler = self._handlers.match(name)
+        if handler is not None and handler.is_glob and (EMITTER_HEADER, self._group) in headers:
+            return None
+        return handler
+
+    def _name(self, record: Any, headers: Headers) -> tuple[str | None, str | None]:
+        """Return the event's name and key."""
+        ce_type = dict(headers).get("ce_type")
+        if record.key is None:
+            return (_text(ce_type, "ce_type header") if ce_type else None), None
+        if ce_type is None:
+            name, _, key = _text(record.key, "record key").partition("#")
+            return name or None, key or None
+        whole = record.key.decode("utf-8", "replace")
+        name, _, key = whole.partition("#")
+        if self._handlers.match(name) is not None:
+            return name, key or None
+        return _text(ce_type, "ce_type header"), whole
+
+
+def _text(data: bytes, what: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"the {what} is not UTF-8") from error
+
+
+def _headers(record: Any) -> Headers:
+    return tuple((name, value or b"") for name, value in record.headers)
+
+
+def _meta_header(headers: Headers) -> Meta:
+    text = dict(headers).get(META_HEADER)
+    if text is None:
+        return {}
+    try:
+        meta = envelope.payload_codec.loads(text.decode())
+    except (UnicodeDecodeError, ValueError) as error:
+        raise DecodeError(f"the {META_HEADER} header is not JSON") from error
+    if not isinstance(meta, Mapping):
+        raise DecodeError(f"the {META_HEADER} header is not a JSON object")
+    return dict(meta)

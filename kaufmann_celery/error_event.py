@@ -1,0 +1,171 @@
+"""The error event: what is published about an event that failed for good, and its dead letter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from kaufmann_celery.config import Config
+from kaufmann_celery.errors import EncodeError
+from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
+from kaufmann_celery.handlers import ERROR_PREFIX
+from kaufmann_celery.outcome import Outcome, OutRecord
+from kaufmann_celery.outputs import Cause, Composer, message_id_of
+from kaufmann_celery.schema_registry import SchemaNotFound
+from kaufmann_celery.transcoders.subjects import subject_candidates
+
+#: Characters of the error's message that travel.
+_MOST_MESSAGE = 1000
+#: Bytes up to which an error event keeps the payload of what failed: below Kafka's default for a record.
+_MOST_BYTES = 900_000
+#: Error events take message ids of their own, apart from the outputs'.
+_INDEX = -1
+
+
+@dataclass(frozen=True, slots=True)
+class FailedEvent:
+    """An event that failed for good, as far as it is known."""
+
+    name: str
+    position: Position
+    error_type: str
+    error: str = field(repr=False)
+    attempts: int
+    timestamp_ms: int
+    #: The record's key as Kafka has it.
+    raw_key: bytes | None = field(default=None, repr=False)
+    meta: Meta = field(default_factory=dict, repr=False)
+    #: The payload, or the raw value where it could not be decoded; None drops it.
+    payload: Payload = field(default=None, repr=False)
+
+
+class ErrorEvents:
+    """Composes error events. Blocks on the schema registry for what its cache does not hold."""
+
+    def __init__(self, config: Config, composer: Composer, fields_of: FieldsOf) -> None:
+        self._config = config
+        self._composer = composer
+        self._fields_of = fields_of
+
+    def outcome(
+        self, failed: FailedEvent, *, incarnation: str, now: datetime, further: tuple[OutRecord, ...] = ()
+    ) -> Outcome:
+        """Return the outcome of an event that failed: its error event, and *further*, what on_error emitted."""
+        records = further + tuple(self.records(failed, incarnation=incarnation, now=now))
+        return Outcome(records, failed.error_type, failed.error[:_MOST_MESSAGE], failed.attempts)
+
+    def records(self, failed: FailedEvent, *, incarnation: str, now: datetime) -> list[OutRecord]:
+        """Return the error event, to each of its topics. A failure about an error event causes none."""
+        if failed.name.startswith(ERROR_PREFIX):
+            return []
+        message_id = message_id_of(incarnation, failed.position, _INDEX)
+        records = self._composed(failed, message_id, now)
+        if any(record.size > _MOST_BYTES for record in records):
+            records = self._composed(replace(failed, payload=None), message_id, now)
+        return [replace(record, kind="error") for record in records]
+
+    def _composed(self, failed: FailedEvent, message_id: str, now: datetime) -> list[OutRecord]:
+        name, cause = ERROR_PREFIX + failed.name, Cause.of(failed.meta)
+        output = Output(
+            name,
+            None,
+            topic=self._config.error_topic or self._composer.usual_topic(failed.name),
+            reply=True,
+            headers=failure_headers(failed, self._config.consumer_group),
+        )
+        for payload, form in self._candidates(name, failed):
+            try:
+                return self._composer.compose(
+                    replace(output, payload=payload, format=form), message_id=message_id, now=now, cause=cause
+                )
+            except (EncodeError, SchemaNotFound):
+                continue
+        raise AssertionError("an error event without payload is always composed as JSON")
+
+    def _candidates(self, name: str, failed: FailedEvent) -> list[tuple[dict[str, Any], str | None]]:
+        """Return payloads to try: as the schema asks, without what failed, and last as JSON."""
+        fields = self._fields_of(subject_candidates(name))
+        whole = _facts(failed)
+        bare = _facts(replace(failed, payload=None))
+        as_schema = [
+            ({key: known[key] for key in fields if key in known}, None)
+            for known in ({**whole, "message_payload": failed.payload}, whole, bare)
+        ]
+        return [*(as_schema if fields else []), (whole, "json"), (bare, "json")]
+
+
+class FieldsOf:
+    """Tells which fields an error event's schema has, from the registry's latest schema of its subject."""
+
+    def __init__(self, registry: Any) -> None:
+        self._registry = registry
+
+    def __call__(self, subjects: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the payload's field names in the first of *subjects* that is registered; none without."""
+        for subject in subjects:
+            try:
+                return payload_fields(self._registry.latest(subject).schema)
+            except SchemaNotFound:
+                continue
+        return ()
+
+
+def payload_fields(schema: Any) -> tuple[str, ...]:
+    """Return the field names of a schema's payload record: of its `payload` where it has an envelope."""
+    record = schema[-1] if isinstance(schema, list) else schema
+    fields = (
+        {one["name"]: one["type"] for one in record.get("fields", ())} if isinstance(record, dict) else {}
+    )
+    inner = fields.get("payload")
+    if isinstance(inner, Mapping) and ("meta" in fields or "metadata" in fields):
+        return tuple(one["name"] for one in inner.get("fields", ()))
+    return tuple(name for name in fields if name not in ("meta", "metadata"))
+
+
+def failure_headers(failed: FailedEvent, group: str) -> Headers:
+    """Return the headers that every error event and dead letter carries."""
+    facts = {
+        "kaufmann-original-topic": failed.position.topic,
+        "kaufmann-original-partition": str(failed.position.partition),
+        "kaufmann-original-offset": str(failed.position.offset),
+        "kaufmann-original-timestamp": str(failed.timestamp_ms),
+        "kaufmann-group": group,
+        "kaufmann-error-type": failed.error_type,
+        "kaufmann-error-message": failed.error[:_MOST_MESSAGE],
+        "kaufmann-attempts": str(failed.attempts),
+    }
+    headers = tuple((name, value.encode()) for name, value in facts.items())
+    return (*headers, ("kaufmann-original-key", failed.raw_key or b""))
+
+
+def dead_letter(config: Config, record: Any, failed: FailedEvent) -> OutRecord | None:
+    """Return the record as it was, for `dead_letter_topic`; None where that is not set."""
+    if config.dead_letter_topic is None:
+        return None
+    original: Headers = tuple((name, value or b"") for name, value in record.headers)
+    return OutRecord(
+        topic=config.dead_letter_topic,
+        key=record.key,
+        value=record.value,
+        headers=original + failure_headers(failed, config.consumer_group),
+        timestamp_ms=max(0, record.timestamp),
+        spread=record.key or str(failed.position).encode(),
+        kind="dead_letter",
+    )
+
+
+def _facts(failed: FailedEvent) -> dict[str, Any]:
+    payload = failed.payload
+    if isinstance(payload, bytes):
+        payload = payload.decode("utf-8", "backslashreplace")
+    text = payload if payload is None or isinstance(payload, str) else json.dumps(payload, default=str)
+    return {
+        "error": failed.error[:_MOST_MESSAGE],
+        "error_type": failed.error_type,
+        "message_payload": text,
+        "attempts": failed.attempts,
+        "position": str(failed.position),
+    }

@@ -1,0 +1,73 @@
+"""The errors, as a tree. One root; a class exists only where someone handles it differently.
+
+KaufmannError
+├── ConfigError             settings or handlers are wrong; every fault in one message (exit code 2)
+├── UnavailableError        a service does not answer; nothing is wrong with the event: wait and retry (69)
+├── EventError              something is wrong with this one event: it becomes an error event
+│   ├── DecodeError         its bytes cannot be read
+│   ├── EncodeError         an output does not fit its schema, or has none
+│   ├── EventTooLarge       larger than max_event_bytes
+│   └── WorkerDied          its handler took the worker process down max_attempts times
+├── PublishError            Kafka refused a record, or did not acknowledge it in time
+└── LocalStackError         a process of the local stack did not start
+
+A handler raises `Retry` to be run again later.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class KaufmannError(Exception):
+    """Something in kaufmann-celery failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class ConfigError(KaufmannError):
+    """Settings are wrong. `kaufmann config` shows each value and where it came from."""
+
+
+class UnavailableError(KaufmannError):
+    """A service does not answer. Nothing is lost: try again when it is back."""
+
+
+class EventError(KaufmannError):
+    """Something is wrong with this one event, so it becomes an error event."""
+
+
+class DecodeError(EventError):
+    """The record's bytes cannot be read. Its error event names the position."""
+
+
+class EncodeError(EventError):
+    """An output does not fit its schema, or has none. Register it with `kaufmann migrate-schemas`."""
+
+
+class EventTooLarge(EventError):
+    """The record, or what its handler emitted, is larger than `max_event_bytes`."""
+
+
+class WorkerDied(EventError):
+    """The handler took its worker process down each time it ran. See the worker's log for the signal."""
+
+
+class PublishError(KaufmannError):
+    """Kafka refused the record, or did not acknowledge it in time."""
+
+
+class LocalStackError(KaufmannError):
+    """A process of the local stack did not start. Its last log lines are in the message."""
+
+
+class Retry(Exception):  # noqa: N818 - Celery's own name for it
+    """Raise in a handler to have the event run again later.
+
+    *countdown* is in seconds (float) or a timedelta; None means the handler's own back-off.
+    """
+
+    def __init__(self, message: str = "", *, countdown: float | timedelta | None = None) -> None:
+        super().__init__(message)
+        self.countdown = countdown.total_seconds() if isinstance(countdown, timedelta) else countdown

@@ -1,0 +1,71 @@
+"""Failures that no worker can report: what the ingester itself says of an event. Each becomes an error event."""
+
+from __future__ import annotations
+
+from kaufmann_celery.config import Config
+from kaufmann_celery.error_event import ErrorEvents, FailedEvent, dead_letter
+from kaufmann_celery.errors import WorkerDied
+from kaufmann_celery.outcome import Outcome, OutRecord
+from kaufmann_celery.outputs import utc_now
+from kaufmann_celery.partition import OwnedPartition, Pending
+
+
+class Failures:
+    """Makes the outcomes of failed events. Blocks on the schema registry for what its cache does not hold."""
+
+    def __init__(self, config: Config, error_events: ErrorEvents) -> None:
+        self._config = config
+        self._error_events = error_events
+
+    def undecodable(self, owned: OwnedPartition, pending: Pending) -> Outcome:
+        """Return what becomes of a record that could not be decoded."""
+        assert pending.decoded.error is not None
+        failed = self._failed(owned, pending, pending.decoded.error, payload=self._raw(pending))
+        return self._outcome(owned, failed)
+
+    def worker_died(self, pending: Pending) -> WorkerDied:
+        """Return the error of an event that took its worker down too often."""
+        return WorkerDied(f"its worker process died each of the {pending.deaths} times that it ran alone")
+
+    def ended(self, owned: OwnedPartition, pending: Pending, error: Exception) -> Outcome:
+        """Return what becomes of an event whose run was ended from outside: a hard time limit, a revoke."""
+        return self._outcome(owned, self._failed(owned, pending, error))
+
+    def refused(self, owned: OwnedPartition, pending: Pending, error: Exception) -> Outcome:
+        """Return what becomes of an event one of whose outputs Kafka refused for good."""
+        return self._outcome(owned, self._failed(owned, pending, error))
+
+    def cut(self, owned: OwnedPartition, pending: Pending, outcome: Outcome) -> Outcome:
+        """Return *outcome* with its error event made anew, without the payload, so that it fits its topic."""
+        failed = FailedEvent(
+            pending.decoded.name, owned.position_of(pending.offset), outcome.error_type, outcome.error,
+            outcome.attempts, pending.record.timestamp, pending.record.key, pending.decoded.meta,
+        )  # fmt: skip
+        others = tuple(record for record in outcome.records if record.kind != "error")
+        return self._error_events.outcome(
+            failed, incarnation=owned.ledger.incarnation, now=utc_now(), further=others
+        )
+
+    def dead_letter(self, owned: OwnedPartition, pending: Pending, outcome: Outcome) -> OutRecord | None:
+        """Return the undecodable record as it was, for `dead_letter_topic`; None where that is not set."""
+        failed = FailedEvent(
+            pending.decoded.name, owned.position_of(pending.offset), outcome.error_type, outcome.error,
+            outcome.attempts, pending.record.timestamp, pending.record.key,
+        )  # fmt: skip
+        return dead_letter(self._config, pending.record, failed)
+
+    def _outcome(self, owned: OwnedPartition, failed: FailedEvent) -> Outcome:
+        return self._error_events.outcome(failed, incarnation=owned.ledger.incarnation, now=utc_now())
+
+    def _failed(
+        self, owned: OwnedPartition, pending: Pending, error: Exception, payload: object = None
+    ) -> FailedEvent:
+        return FailedEvent(
+            pending.decoded.name, owned.position_of(pending.offset), type(error).__name__, str(error), pending.d,
+            pending.record.timestamp, pending.record.key, pending.decoded.meta,
+            pending.decoded.payload() if payload is None else payload,
+        )  # fmt: skip
+
+    def _raw(self, pending: Pending) -> bytes | None:
+        value: bytes | None = pending.record.value
+        return value if value is not None and len(value) <= self._config.max_event_bytes else None

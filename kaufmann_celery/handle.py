@@ -1,0 +1,195 @@
+"""Step 4, handle: in a Celery worker, run the handler for each event of a task and report what became of it.
+
+Begin first, before any payload is decoded: whoever does not get the lease does not run. Report as it goes, so that
+a task that dies half-way has reported its first half.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from kaufmann_celery import envelope
+from kaufmann_celery.error_event import FailedEvent
+from kaufmann_celery.errors import EventTooLarge, UnavailableError
+from kaufmann_celery.event import ErrorEvent, Event, Output, Position
+from kaufmann_celery.handlers import Handler
+from kaufmann_celery.ledger import Report, RunLedger
+from kaufmann_celery.outcome import HANDLED, Outcome, OutRecord
+from kaufmann_celery.outputs import Cause, collect, message_id_of, utc_now
+from kaufmann_celery.wake import wake_text
+from kaufmann_celery.worker import WorkerRuntime
+
+log = logging.getLogger(__name__)
+
+#: Seconds of handling after which what is done is reported, while the task goes on.
+_REPORT_EVERY_S = 0.05
+#: Seconds between attempts to report while Redis is away; it is tried for as long as the process lives.
+_RETRY_S = 0.5
+#: The longest the same, after back-off.
+_RETRY_MOST_S = 5.0
+
+#: What `kaufmann.publish` emits inside a handler.
+emitting: ContextVar[list[Output] | None] = ContextVar("kaufmann_emitting", default=None)
+
+
+@dataclass(slots=True)
+class TaskRun:
+    """One execution of one task in one worker."""
+
+    runtime: WorkerRuntime
+    handler: Handler
+    ledger: RunLedger
+    topic: str
+    partition: int
+    failures: list[BaseException] = field(default_factory=list)
+    _reports: list[Report] = field(default_factory=list)
+    _handled: int = 0
+    _spent: float = 0.0
+
+    def run(self, events: Sequence[tuple[int, int]], texts: Sequence[str]) -> int:
+        """Run the events that this run gets the lease of; return how many. Blocks until all are reported."""
+        accepted = self._insist(lambda: self.ledger.begin(events))
+        mine = [(event, text) for event, text in zip(events, texts, strict=True) if event[0] in accepted]
+        if not mine:
+            return 0
+        with self.runtime.leases.keep(self.ledger, [event for event, _ in mine]) as kept:
+            reported_at = time.monotonic()
+            for at, ((offset, d), text) in enumerate(mine, start=1):
+                self._reports.append(self._run_one(Position(self.topic, self.partition, offset), d, text))
+                if at < len(mine) and time.monotonic() - reported_at >= _REPORT_EVERY_S:
+                    self._report(kept, last=False)
+                    reported_at = time.monotonic()
+            self._report(kept, last=True)
+        return len(mine)
+
+    def _report(self, kept: Any, *, last: bool) -> None:
+        text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent)
+        reports = self._reports
+        refused = self._insist(lambda: self.ledger.finish(reports, last=last, text=text))
+        kept.drop({report.offset for report in reports})
+        if refused:
+            log.warning(
+                "%d events of %s were taken over by another run; their outcomes here are dropped",
+                len(refused), self.handler.pattern,
+                extra={"action": "overtaken", "topic": self.topic, "partition": self.partition},
+            )  # fmt: skip
+        self._reports, self._handled, self._spent = [], 0, 0.0
+
+    def _run_one(self, position: Position, d: int, text: str) -> Report:
+        started = time.perf_counter()
+        event, error = envelope.unpack(text, position, d)
+        if error is not None:
+            failed = FailedEvent(
+                event.name, position, error[0], error[1], d, int(event.timestamp.timestamp() * 1000),
+                meta=event.meta, payload=event.payload,
+            )  # fmt: skip
+            report = Report(position.offset, d, self._failed(event, failed).encode())
+        else:
+            report = self._handle(event, d)
+        self._handled += 1
+        self._spent += time.perf_counter() - started
+        return report
+
+    def _handle(self, event: Event, d: int) -> Report:
+        try:
+            records = self._call(self.handler.function, event, event, first_index=0)
+        except Exception as error:  # the handler's: it becomes the event's failure
+            countdown = self.handler.options.retry.countdown(error, d)
+            if countdown is not None:
+                log.warning(
+                    "%s failed (%s), runs again in %.1f s", _label(event), type(error).__name__, countdown,
+                    extra=_facts(event, "retry"),
+                )  # fmt: skip
+                return Report(event.offset, d, retry_in=countdown)
+            return Report(event.offset, d, self._failure(event, error).encode())
+        return Report(event.offset, d, (Outcome(records) if records else HANDLED).encode())
+
+    def _failure(self, event: Event, error: Exception) -> Outcome:
+        self.failures.append(error)
+        log.error(
+            "%s failed: %s",
+            _label(event),
+            type(error).__name__,
+            exc_info=error,
+            extra=_facts(event, "failed"),
+        )
+        failed = FailedEvent(
+            event.name, event.position, type(error).__name__, str(error), event.attempt,
+            int(event.timestamp.timestamp() * 1000), meta=event.meta, payload=event.payload,
+        )  # fmt: skip
+        return self._failed(event, failed)
+
+    def _failed(self, event: Event, failed: FailedEvent) -> Outcome:
+        """Return the outcome of an event that failed for good, after `on_error` has seen it."""
+        further: tuple[OutRecord, ...] = ()
+        on_error = self.runtime.on_error(event.name)
+        if on_error is not None:
+            error_event = ErrorEvent(
+                name=event.name, error=failed.error, message_payload=event.payload, meta=event.meta,
+                error_type=failed.error_type, position=event.position,
+            )  # fmt: skip
+            try:
+                further = self._call(on_error, error_event, event, first_index=1000)
+            except Exception:  # the handler's: an error about an error is logged and goes no further
+                log.exception("on_error failed for %s", _label(event), extra=_facts(event, "on_error_failed"))
+        return self._insist(
+            lambda: self.runtime.error_events.outcome(
+                failed, incarnation=self.ledger.incarnation, now=utc_now(), further=further
+            )
+        )
+
+    def _call(self, function: Any, argument: Any, event: Event, *, first_index: int) -> tuple[OutRecord, ...]:
+        """Call a handler and encode what it emits; an output that cannot be encoded is its failure."""
+        emitted: list[Output] = []
+        token = emitting.set(emitted)
+        try:
+            returned = function(argument)
+            if inspect.iscoroutine(returned):
+                returned = asyncio.run(returned)
+            outputs = [*collect(returned), *emitted]
+        finally:
+            emitting.reset(token)
+        cause, now = Cause.of(event.meta), utc_now()
+        records: list[OutRecord] = []
+        for index, output in enumerate(outputs, start=first_index):
+            message_id = message_id_of(self.ledger.incarnation, event.position, index)
+            records += self._insist(
+                lambda output=output, message_id=message_id: self.runtime.composer.compose(  # type: ignore[misc] # bound now
+                    output, message_id=message_id, now=now, cause=cause
+                )
+            )
+        if sum(record.size for record in records) > self.runtime.config.max_event_bytes:
+            raise EventTooLarge("the outputs of one event are larger than max_event_bytes")
+        return tuple(records)
+
+    def _insist(self, call: Any) -> Any:
+        """Call until Redis and registry answer: what was handled must be reported, however long that takes."""
+        delay = _RETRY_S
+        while True:
+            try:
+                return call()
+            except UnavailableError as error:
+                log.warning("%s; trying again in %.1f s", error, delay, extra={"action": "wait"})
+                time.sleep(delay)
+                delay = min(_RETRY_MOST_S, delay * 2)
+
+
+def _label(event: Event) -> str:
+    return f"{event.name} {event.id} at {event.position}"
+
+
+def _facts(event: Event, action: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "event": event.name,
+        "topic": event.topic,
+        "partition": event.partition,
+        "offset": event.offset,
+    }

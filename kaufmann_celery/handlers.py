@@ -1,0 +1,136 @@
+"""Which handler an event goes to: exact names first, then the glob with the longest literal part. Pure."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import translate
+from typing import Any
+
+from kaufmann_celery.errors import ConfigError
+from kaufmann_celery.retries import RetryPolicy
+
+#: Names come off the wire: no more than this many answers are remembered.
+_MOST_REMEMBERED = 10_000
+
+ERROR_PREFIX = "event.error."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a handler runs; Celery's names."""
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    #: Seconds; None = no limit. A hard limit ends the process that runs the handler.
+    soft_time_limit: float | None = None
+    time_limit: float | None = None
+    #: Celery's form, `10/s`; None = no limit. Applies to each worker.
+    rate_limit: str | None = None
+    #: None = the service's own queue.
+    queue: str | None = None
+    #: None = the setting `ordering_key`.
+    ordering_key: str | Callable[..., Any] | None = None
+    #: Most events in one task; None = as many as pay.
+    batch: int | None = None
+
+    @property
+    def most_in_task(self) -> int | None:
+        """Events in one task at most; 1 where Celery's limits apply, for they apply to the task."""
+        limited = (
+            self.rate_limit is not None or self.time_limit is not None or self.soft_time_limit is not None
+        )
+        return 1 if limited else self.batch
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function and the name or glob it was registered for."""
+
+    pattern: str
+    function: Callable[..., Any] = field(repr=False)
+    options: Options = field(default_factory=Options)
+
+    @property
+    def task_name(self) -> str:
+        """The Celery task's name."""
+        return f"event:{self.pattern}"
+
+    @property
+    def is_glob(self) -> bool:
+        """Return whether it catches what no exact name does."""
+        return is_glob(self.pattern)
+
+    @property
+    def source(self) -> str:
+        """Where the function is defined, `service.py:12`."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self.function)
+
+
+def is_glob(pattern: str) -> bool:
+    """Return whether *pattern* holds any of `*`, `?`, `[`."""
+    return any(sign in pattern for sign in "*?[")
+
+
+class Handlers:
+    """All handlers of a service."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, Handler] = {}
+        self._globs: list[tuple[re.Pattern[str], Handler]] = []
+        self._twice: list[str] = []
+        self._remembered: dict[str, Handler | None] = {}
+
+    def add(self, handler: Handler) -> None:
+        """Register; a name registered twice is found by `check`."""
+        known = {one.pattern for one in self}
+        if handler.pattern in known:
+            self._twice.append(f"{handler.pattern} is registered twice, the second time at {handler.source}")
+        elif handler.is_glob:
+            self._globs.append((re.compile(translate(handler.pattern)), handler))
+            self._globs.sort(key=lambda pair: -_literal_length(pair[1].pattern))
+        else:
+            self._exact[handler.pattern] = handler
+        self._remembered.clear()
+
+    def match(self, name: str) -> Handler | None:
+        """Return the handler for an event of *name*; None where no handler wants it."""
+        try:
+            return self._remembered[name]
+        except KeyError:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            found = self._remembered[name] = self._find(name)
+            return found
+
+    def check(self) -> None:
+        """Raise `ConfigError` where a name was registered twice."""
+        if self._twice:
+            raise ConfigError("\n".join(self._twice))
+
+    def __iter__(self) -> Iterator[Handler]:
+        yield from self._exact.values()
+        yield from (handler for _, handler in self._globs)
+
+    def __len__(self) -> int:
+        return len(self._exact) + len(self._globs)
+
+    def _find(self, name: str) -> Handler | None:
+        if name in self._exact:
+            return self._exact[name]
+        if name.startswith(ERROR_PREFIX):
+            return next(
+                (
+                    one
+                    for glob, one in self._globs
+                    if one.pattern.startswith(ERROR_PREFIX) and glob.match(name)
+                ),
+                None,
+            )
+        return next((handler for glob, handler in self._globs if glob.match(name)), None)
+
+
+def _literal_length(pattern: str) -> int:
+    return len(re.sub(r"\[[^]]*\]|[*?]", "", pattern))

@@ -1,0 +1,85 @@
+"""kafka-python's options, from ours. Milliseconds begin here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kaufmann_celery.config import Config
+
+#: A dead ingester's partitions move on after this many seconds; kafka-python's 45 s would make recovery slow.
+_SESSION_TIMEOUT_S = 8.0
+_HEARTBEAT_S = 2.0
+#: An ingester that does not poll for this long is out of the group.
+_MAX_POLL_INTERVAL_S = 60.0
+#: New partitions and topics are noticed after this many seconds.
+_METADATA_MAX_AGE_S = 15.0
+
+_COMMON_NAMES = (
+    "bootstrap_timeout_ms", "client_id", "proxy_url", "reconnect_backoff_max_ms", "reconnect_backoff_ms",
+    "request_timeout_ms", "security_protocol",
+)  # fmt: skip
+
+
+def client_options(config: Config) -> dict[str, Any]:
+    """Return what every client needs: where the brokers are and how to sign in."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": list(config.brokers),
+        "client_id": config.service_id,
+    }
+    for name, value in config.kafka_options.items():
+        if name in _COMMON_NAMES or name.startswith(("sasl_", "ssl_")):
+            options[name] = value
+    return options
+
+
+def consumer_options(config: Config) -> dict[str, Any]:
+    """Return the consumer's options; `kafka_options` wins, but for what the guarantees rest on."""
+    return {
+        **client_options(config),
+        "session_timeout_ms": int(_SESSION_TIMEOUT_S * 1000),
+        "heartbeat_interval_ms": int(_HEARTBEAT_S * 1000),
+        "max_poll_interval_ms": int(_MAX_POLL_INTERVAL_S * 1000),
+        "metadata_max_age_ms": int(_METADATA_MAX_AGE_S * 1000),
+        "max_poll_records": 1000,
+        "fetch_max_bytes": 16 * 1024 * 1024,
+        **_known(config, _consumer_names()),
+        "group_id": config.consumer_group,
+        "enable_auto_commit": False,
+        # Only then does kafka-python wait for a dying predecessor's transaction before it reads the commit.
+        "isolation_level": "read_committed",
+        # A position that is missing or gone is never chosen silently: see consume.py.
+        "auto_offset_reset": "none",
+    }
+
+
+def producer_options(config: Config) -> dict[str, Any]:
+    """Return the producer's options."""
+    return {
+        **client_options(config),
+        "linger_ms": 2,
+        "max_block_ms": 5000,
+        "metadata_max_age_ms": int(_METADATA_MAX_AGE_S * 1000),
+        # The broker and the topic decide what is too large, not a second limit here.
+        "max_request_size": 64 * 1024 * 1024,
+        **_known(config, _producer_names()),
+        "acks": "all",
+        "enable_idempotence": True,
+        # A misspelt topic is the event's failure, not a new topic.
+        "allow_auto_create_topics": False,
+    }
+
+
+def _known(config: Config, names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in config.kafka_options.items() if name in names}
+
+
+def _consumer_names() -> frozenset[str]:
+    from kafka import KafkaConsumer
+
+    return frozenset(KafkaConsumer.DEFAULT_CONFIG)
+
+
+def _producer_names() -> frozenset[str]:
+    from kafka import KafkaProducer
+
+    return frozenset(KafkaProducer.DEFAULT_CONFIG)

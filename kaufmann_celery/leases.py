@@ -1,0 +1,72 @@
+"""Leases kept while handlers run: one thread in each worker process renews all of them every third of `lease`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.ledger import RunLedger
+
+log = logging.getLogger(__name__)
+
+
+class KeptLease:
+    """The events that one run still holds."""
+
+    def __init__(self, ledger: RunLedger, events: Sequence[tuple[int, int]]) -> None:
+        self.ledger = ledger
+        self.size = len(events)
+        self._events = dict(events)
+        self._lock = threading.Lock()
+
+    def drop(self, offsets: set[int]) -> None:
+        """Stop renewing events that are reported."""
+        with self._lock:
+            for offset in offsets:
+                self._events.pop(offset, None)
+
+    def renew(self) -> None:
+        """Renew once. Raises `UnavailableError` where Redis is away."""
+        with self._lock:
+            events = list(self._events.items())
+        if events and not self.ledger.renew(events, self.size):
+            log.warning("a run lost its lease; its outcome will be dropped", extra={"action": "lease_lost"})
+
+
+class Leases:
+    """All runs of this process. Thread-safe."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._every_s = lease_s / 3
+        self._kept: set[KeptLease] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def keep(self, ledger: RunLedger, events: Sequence[tuple[int, int]]) -> Iterator[KeptLease]:
+        """Renew the lease of *events* until the block ends."""
+        kept = KeptLease(ledger, events)
+        with self._lock:
+            self._kept.add(kept)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="kaufmann-leases", daemon=True)
+                self._thread.start()
+        try:
+            yield kept
+        finally:
+            with self._lock:
+                self._kept.discard(kept)
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(self._every_s):
+            with self._lock:
+                kept = list(self._kept)
+            for one in kept:
+                try:
+                    one.renew()
+                except UnavailableError:
+                    log.warning("Redis is away; leases are not renewed", extra={"action": "renew_failed"})

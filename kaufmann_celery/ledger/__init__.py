@@ -1,0 +1,28 @@
+"""The ledger: what is outstanding and what became of it, in Redis. All keys, TTLs and Lua scripts are here.
+
+It survives the ingester, so that workers go on finishing while no ingester lives, and the next owner of the
+partition adopts what runs and settles what is finished. Each step is one atomic script over many events:
+
+    owner (ingester), fenced by the group's generation:  own  claim  turn  settle  conclude  forget  audit
+    run (worker), by the run's id:                        begin  renew  finish  release
+
+`lua/common.lua` lists the keys of a partition.
+"""
+
+from kaufmann_celery.ledger.address import LedgerAddress
+from kaufmann_celery.ledger.connection import LedgerConnection, connect
+from kaufmann_celery.ledger.owner import Claimed, Fenced, OwnerLedger, Raised, Turn
+from kaufmann_celery.ledger.run import Report, RunLedger
+
+__all__ = [
+    "Claimed",
+    "Fenced",
+    "LedgerAddress",
+    "LedgerConnection",
+    "OwnerLedger",
+    "Raised",
+    "Report",
+    "RunLedger",
+    "Turn",
+    "connect",
+]

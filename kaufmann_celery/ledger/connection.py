@@ -1,0 +1,144 @@
+"""The connection to Redis and its scripts. Redis' own exceptions end here."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError as RedisConnectionError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TimeoutError as RedisTimeoutError,
+    TryAgainError,
+)
+
+from kaufmann_celery.errors import UnavailableError
+
+log = logging.getLogger(__name__)
+
+#: Seconds to wait for an answer, then the call counts as failed and is made again.
+SOCKET_TIMEOUT_S = 5.0
+
+#: Nothing is wrong with the call: Redis is away, starting, failing over or full.
+_AWAY = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+)
+
+_OWNER_SCRIPTS = ("claim", "turn", "settle", "conclude", "forget", "audit")
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """Return a script's text and its SHA1, by which Redis knows it."""
+    folder = files(__package__) / "lua"
+    parts = ["common", "fence", name] if name in _OWNER_SCRIPTS else ["common", name]
+    text = "\n".join((folder / f"{part}.lua").read_text() for part in parts)
+    return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis' own addressing of scripts
+
+
+class LedgerConnection:
+    """Runs the ledger's scripts. Thread-safe; every call blocks for at most a few seconds.
+
+    Raises `UnavailableError` where Redis is away; whether the script ran is then unknown, so each may run again.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+
+    def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run one script and return its answer."""
+        with _translated():
+            return self._evaluate(script, keys, args)
+
+    def run_many(self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Run one script for several ledgers, in one round trip."""
+        if len(calls) == 1:
+            return [self.run(script, *calls[0])]
+        text, sha = _script(script)
+        with _translated():
+            for _ in range(2):
+                pipeline = self.client.pipeline(transaction=False)
+                for keys, args in calls:
+                    pipeline.evalsha(sha, len(keys), *keys, *args)
+                answers: list[Any] = pipeline.execute(raise_on_error=False)
+                if not any(isinstance(answer, NoScriptError) for answer in answers):
+                    break
+                self.client.script_load(text)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        return answers
+
+    def ping(self) -> None:
+        """Return once Redis answers; raise `UnavailableError` where it does not."""
+        with _translated():
+            self.client.ping()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def _evaluate(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        text, sha = _script(script)
+        try:
+            return self.client.evalsha(sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return self.client.eval(text, len(keys), *keys, *args)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _AWAY as error:
+        raise UnavailableError(f"Redis does not answer ({type(error).__name__}); check redis_url") from error
+
+
+def connect(url: str, transport_options: Mapping[str, Any] | None = None) -> LedgerConnection:
+    """Connect to *url*: `redis://`, `rediss://`, `redis+socket://`, or `sentinel://h1:26379;sentinel://h2:26379`.
+
+    *transport_options* are Celery's (`master_name`, `sentinel_kwargs`). Does not block: the first call connects.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    }
+    if url.startswith("sentinel://"):
+        return LedgerConnection(_by_sentinel(url, transport_options or {}, options))
+    if url.startswith("redis+socket://"):
+        return LedgerConnection(redis.Redis.from_url("unix://" + url.removeprefix("redis+socket://")))
+    return LedgerConnection(redis.Redis.from_url(url, **options))
+
+
+def _by_sentinel(url: str, transport_options: Mapping[str, Any], options: dict[str, Any]) -> redis.Redis:
+    parts = [urlsplit(one) for one in url.split(";")]
+    sentinel = redis.sentinel.Sentinel(
+        [(part.hostname, part.port or 26379) for part in parts],
+        sentinel_kwargs=dict(transport_options.get("sentinel_kwargs", {})),
+        **options,
+    )
+    password = unquote(parts[0].password) if parts[0].password else None
+    database = int(parts[0].path.strip("/") or 0)
+    master: redis.Redis = sentinel.master_for(
+        transport_options.get("master_name", "mymaster"), password=password, db=database
+    )
+    return master

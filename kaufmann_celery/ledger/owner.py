@@ -1,0 +1,159 @@
+"""The ledger as the partition's owner uses it: every call carries the owner's generation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.errors import KaufmannError
+from kaufmann_celery.ledger.address import keys_of
+from kaufmann_celery.ledger.connection import LedgerConnection
+
+#: A ledger that nobody has touched for this long is dropped. Its owner puts the time back with each commit.
+TTL_S = 30 * 24 * 3600
+
+#: Offsets per script call: Redis runs nothing else meanwhile.
+_CHUNK = 1000
+
+
+class Fenced(KaufmannError):
+    """Another ingester owns this partition now, or the ledger lost its data: drop the partition."""
+
+    def __init__(self, lost: bool) -> None:
+        super().__init__()
+        #: True where the ledger is gone or another's, False where another ingester owns the partition.
+        self.lost = lost
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What the ledger already knew of an event that was to be claimed."""
+
+    offset: int
+    #: `claimed`, `outcome` or `finished`.
+    state: str
+    #: Its dispatch number.
+    d: int
+    deaths: int
+    #: Whether a worker runs it now.
+    leased: bool
+    #: When to dispatch it again, in ms of Redis' clock; 0 = now.
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A run that ended without an outcome; the event is to be dispatched again, as number *d*."""
+
+    offset: int
+    d: int
+    deaths: int
+    due_ms: int
+    #: `retry`, `expired`, `died`, `time_limit`, `revoked`, `rejected`.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What happened since the last turn."""
+
+    now_ms: int
+    raised: tuple[Raised, ...] = ()
+    #: offset -> outcome, in the order of the partition.
+    outcomes: Mapping[int, bytes] = field(default_factory=dict)
+
+
+class OwnerLedger:
+    """One partition's ledger in its owner's hands. Each method blocks for one round trip.
+
+    All raise `UnavailableError` where Redis is away, and `Fenced` where this is not the owner any more.
+    """
+
+    def __init__(self, connection: LedgerConnection, base: str, *, generation: int, member: str) -> None:
+        self.base = base
+        self.generation = generation
+        self.member = member
+        #: The random name of this history of offsets; empty until `own`.
+        self.incarnation = ""
+        self._connection = connection
+        self._keys = keys_of(base)
+
+    def own(self, committed: Committed, *, wake: str, fresh: str) -> tuple[set[int], set[int], set[int]]:
+        """Take the partition over; return the offsets claimed, with an outcome, and with a finished mark.
+
+        *fresh* becomes the incarnation where neither commit nor ledger has one.
+        """
+        answer = self._connection.run(
+            "own",
+            self._keys,
+            [
+                self.generation, self.member, wake, committed.incarnation or "", fresh, TTL_S,
+                committed.offset, committed.highest, *committed.unfinished,
+            ],
+        )  # fmt: skip
+        _refuse(answer[0])
+        self.incarnation = answer[1].decode()
+        return tuple({int(offset) for offset in part} for part in answer[2:5])  # type: ignore[return-value] # three
+
+    def claim(self, offsets: Sequence[int]) -> dict[int, Claimed]:
+        """Claim *offsets*; return what was known of those refused. The others are claimed, as d = 1."""
+        known: dict[int, Claimed] = {}
+        for chunk in _chunks(offsets):
+            answer = self._run("claim", chunk)
+            fields = iter(answer[1:])
+            for offset, state, d, deaths, run, due in zip(*[fields] * 6, strict=True):
+                known[int(offset)] = Claimed(
+                    int(offset), state.decode(), int(d), int(deaths), bool(run), int(float(due))
+                )
+        return known
+
+    def turn(self, *, may_expire: bool, max_bytes: int, limit: int) -> Turn:
+        """Return what is to be dispatched again and what is to be settled; expire leases where allowed."""
+        _, now, raised, outcomes = self._run("turn", [int(may_expire), max_bytes, limit])
+        pairs = iter(outcomes)
+        return Turn(
+            int(now),
+            tuple(_raised(entry.decode()) for entry in raised),
+            {int(offset): outcome for offset, outcome in zip(pairs, pairs, strict=True)},
+        )
+
+    def settle(self, offsets: Sequence[int]) -> None:
+        """Finish *offsets*: what their outcomes asked for is in Kafka."""
+        for chunk in _chunks(offsets):
+            self._run("settle", chunk)
+
+    def conclude(self, outcomes: Mapping[int, bytes]) -> set[int]:
+        """Say what became of events that no worker runs; return the offsets refused."""
+        answer = self._run("conclude", [part for pair in outcomes.items() for part in pair])
+        return {int(offset) for offset in answer[1:]}
+
+    def forget(self, committed: Committed) -> None:
+        """Drop the marks that an acknowledged commit covers."""
+        self._run("forget", [TTL_S, committed.offset, committed.highest, *committed.unfinished])
+
+    def audit(self) -> tuple[set[int], set[int], set[int], set[int]]:
+        """Return the offsets claimed, leased, with an outcome, and with a finished mark."""
+        answer = self._run("audit", [])
+        return tuple({int(offset) for offset in part} for part in answer[1:5])  # type: ignore[return-value] # four
+
+    def _run(self, script: str, args: Iterable[Any]) -> Any:
+        fence = [self.generation, self.member, self.incarnation]
+        answer = self._connection.run(script, self._keys, [*fence, *args])
+        _refuse(answer[0] if isinstance(answer, list) else answer)
+        return answer
+
+
+def _refuse(word: bytes) -> None:
+    if word != b"OK":
+        raise Fenced(lost=word == b"LOST")
+
+
+def _raised(entry: str) -> Raised:
+    offset, d, deaths, due, reason = entry.split(" ", 4)
+    return Raised(int(offset), int(d), int(deaths), int(due), reason)
+
+
+def _chunks(offsets: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (offsets[at : at + _CHUNK] for at in range(0, len(offsets), _CHUNK))

@@ -1,0 +1,66 @@
+"""The ledger as a worker's run uses it: every call carries the run's id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kaufmann_celery.ledger.address import keys_of
+from kaufmann_celery.ledger.connection import LedgerConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one event in a run: an outcome, or a retry after so many seconds."""
+
+    offset: int
+    d: int
+    outcome: bytes = b""
+    retry_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLedger:
+    """One run in one worker. Each method blocks for one round trip; all raise `UnavailableError`."""
+
+    connection: LedgerConnection
+    base: str
+    incarnation: str
+    #: Names the run among all of this partition's; the worker's main process can tell it too.
+    run: str
+    #: Seconds.
+    lease: float
+
+    def begin(self, events: Sequence[tuple[int, int]]) -> set[int]:
+        """Lease (offset, d) pairs; return the offsets accepted. The others run elsewhere, or are done."""
+        answer = self._run("begin", self.run, int(self.lease * 1000), *_flat(events))
+        return {int(offset) for offset in answer}
+
+    def renew(self, events: Sequence[tuple[int, int]], size: int) -> int:
+        """Prolong the lease of (offset, d) pairs; return how many the run still holds. *size*: of its task."""
+        return int(self._run("renew", self.run, int(self.lease * 1000), size, *_flat(events)))
+
+    def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
+        """Report; return the offsets refused, because another run holds them or the ledger forgot them."""
+        args: list[str | int | bytes] = []
+        for report in reports:
+            retry = report.retry_in is not None
+            args += [report.offset, report.d, "retry" if retry else "outcome"]
+            args.append(int((report.retry_in or 0) * 1000) if retry else report.outcome)
+        answer = self._run("finish", self.run, int(last), text, *args)
+        return {int(offset) for offset in answer}
+
+    def release(self, events: Sequence[tuple[int, int]], *, reason: str, at_fault: bool, text: str) -> int:
+        """Say that the run ended without a report; return how many events go again.
+
+        *at_fault*: whether it counts against an event that was alone in its task.
+        """
+        return int(self._run("release", self.run, reason, int(at_fault), text, *_flat(events)))
+
+    def _run(self, script: str, *args: str | int | bytes) -> list[bytes] | int:
+        answer: list[bytes] | int = self.connection.run(script, keys_of(self.base), [self.incarnation, *args])
+        return answer
+
+
+def _flat(events: Sequence[tuple[int, int]]) -> list[int]:
+    return [number for event in events for number in event]

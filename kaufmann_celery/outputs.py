@@ -1,0 +1,203 @@
+"""What a handler emits -> records ready for Kafka: meta, topics, partitions, bytes. Used where the handler runs.
+
+Everything that could differ between two runs is fixed here, from the event's position: a repeat is byte for byte
+the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
+
+from kaufmann_celery import payload_codec
+from kaufmann_celery.config import Config
+from kaufmann_celery.decode import EMITTER_HEADER, META_HEADER
+from kaufmann_celery.errors import EncodeError, EventTooLarge
+from kaufmann_celery.event import Headers, Meta, Output
+from kaufmann_celery.outcome import OutRecord
+from kaufmann_celery.schema_registry import SchemaNotFound
+from kaufmann_celery.transcoders.subjects import subject_candidates
+
+
+class Writes(Protocol):
+    """What turns a payload into a record's value."""
+
+    def write(self, subject: str, payload: Any, meta: Mapping[str, Any]) -> Any:
+        """Return the bytes and headers; raise `SchemaNotFound`, `EncodeError` or `UnavailableError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What an output follows from; it inherits the callback id and replies to the callback topic."""
+
+    callback_id: str | None = None
+    #: KaufmannEx's `callback_topic`: topic and partition.
+    callback_topic: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, meta: Meta) -> Cause:
+        """Return the cause that a consumed event's meta describes."""
+        callback = meta.get("callback_topic")
+        return cls(meta.get("callback_id"), callback if isinstance(callback, Mapping) else None)
+
+
+NO_CAUSE = Cause()
+
+
+class Composer:
+    """Turns outputs into records. Thread-safe. Blocks on the schema registry for what its cache does not hold."""
+
+    def __init__(self, config: Config, writer: Writes) -> None:
+        self._config = config
+        self._writer = writer
+
+    def compose(
+        self, output: Output, *, message_id: str, now: datetime, cause: Cause = NO_CAUSE, emitter: bool = True
+    ) -> list[OutRecord]:
+        """Return the records of one output, one for each topic.
+
+        *emitter* marks them as this group's own, so that its globs pass over them. Raises `EncodeError`,
+        `EventTooLarge`, or `UnavailableError` where the registry is away.
+        """
+        meta = self._meta(output, message_id, now, cause)
+        value, headers = self._encode(output, meta)
+        headers += _headers(output.headers)
+        if emitter:
+            headers += ((EMITTER_HEADER, self._config.consumer_group.encode()),)
+        key = f"{output.name}#{output.key}" if output.key is not None else output.name
+        records = [
+            OutRecord(
+                topic=topic,
+                key=key.encode(),
+                value=value,
+                headers=headers,
+                timestamp_ms=int(now.timestamp() * 1000),
+                partition=partition,
+                spread=(output.key if output.key is not None else message_id).encode(),
+            )
+            for topic, partition in self._targets(output, cause)
+        ]
+        if sum(record.size for record in records) > self._config.max_event_bytes:
+            raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
+        return records
+
+    def usual_topic(self, name: str) -> str:
+        """Return where events of *name* go unless an output says otherwise."""
+        if self._config.topic_strategy == "event_namespace":
+            parts = name.split(".")
+            return (
+                ".".join(parts[2:4] if parts[0] == "query" else parts[1:3])
+                or self._config.default_publish_topic
+            )
+        return self._config.default_publish_topic
+
+    def callback(self, cause: Cause) -> tuple[str, int | None] | None:
+        """Return the topic and partition that replies to *cause* go to, None where there are none or not allowed."""
+        if cause.callback_topic is None:
+            return None
+        topic, partition = cause.callback_topic.get("topic"), cause.callback_topic.get("partition")
+        if not topic or not any(fnmatchcase(str(topic), glob) for glob in self._config.callback_topics):
+            return None
+        return str(topic), None if partition is None else int(partition)
+
+    def _targets(self, output: Output, cause: Cause) -> Iterator[tuple[str, int | None]]:
+        given = [output.topic] if isinstance(output.topic, str) else list(output.topic or ())
+        topics = given or [self.usual_topic(output.name)]
+        callback = self.callback(cause) if output.reply else None
+        if callback is not None:
+            yield callback
+        for topic in topics:
+            if callback is None or topic != callback[0]:
+                yield topic, output.partition
+
+    def _meta(self, output: Output, message_id: str, now: datetime, cause: Cause) -> Meta:
+        return {
+            "message_id": message_id,
+            "emitter_service": self._config.service_name,
+            "emitter_service_id": self._config.service_id,
+            "callback_id": cause.callback_id,
+            "message_name": output.name,
+            "timestamp": now.isoformat(),
+            "callback_topic": _reply_to(output.reply_to),
+            **(output.meta or {}),
+        }
+
+    def _encode(self, output: Output, meta: Meta) -> tuple[bytes, Headers]:
+        if output.format == "json":
+            return encode_json(output.payload, meta)
+        missing: SchemaNotFound | None = None
+        for subject in subject_candidates(output.name):
+            try:
+                written = self._writer.write(subject, output.payload, meta)
+            except SchemaNotFound as error:
+                missing = missing or error
+                continue
+            headers: Headers = tuple(written.headers)
+            if not written.carries_meta:
+                headers += ((META_HEADER, payload_codec.dumps(meta).encode()),)
+            return written.value, headers
+        raise missing or EncodeError(f"no subject for {output.name}")
+
+
+def encode_json(payload: Any, meta: Meta) -> tuple[bytes, Headers]:
+    """Return KaufmannEx's JSON form: `meta` beside the payload's own fields."""
+    if not isinstance(payload, Mapping):
+        raise EncodeError(f"payload: a JSON event's payload is an object, got {type(payload).__name__}")
+    text = json.dumps({"meta": meta, **payload}, default=str, allow_nan=False)
+    return text.encode(), (("content-type", b"application/json"),)
+
+
+def collect(returned: Any) -> list[Output]:
+    """Return a handler's result as outputs; raise `TypeError` where it is anything else."""
+    if returned is None:
+        return []
+    if isinstance(returned, Output) or _is_pair(returned):
+        return [_output(returned)]
+    if isinstance(returned, (list, tuple)) or inspect.isgenerator(returned):
+        return [_output(one) for one in returned]
+    raise TypeError(f"a handler returns None, an output, or several; got {type(returned).__name__}")
+
+
+def message_id_of(incarnation: str, position: object, index: int) -> str:
+    """Return the same id whenever the same event emits its output number *index*."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"kaufmann:{incarnation}/{position}/{index}"))
+
+
+def utc_now() -> datetime:
+    """Return the time as outputs carry it: aware, UTC, whole milliseconds, as Kafka keeps them."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+
+
+def _output(value: Any) -> Output:
+    if isinstance(value, Output):
+        return value
+    if _is_pair(value):
+        return Output(value[0], value[1])
+    raise TypeError(f"an output is (name, payload) or Output(...); got {type(value).__name__}")
+
+
+def _reply_to(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    topic, colon, partition = text.rpartition(":")
+    if not colon:
+        return {"topic": text, "partition": 0}
+    if not partition.isdigit():
+        raise EncodeError("reply_to: expected topic or topic:partition")
+    return {"topic": topic, "partition": int(partition)}
+
+
+def _headers(given: Mapping[str, bytes | str] | Sequence[tuple[str, bytes]] | None) -> Headers:
+    pairs: Iterable[tuple[str, bytes | str]] = given.items() if isinstance(given, Mapping) else given or ()
+    return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)

@@ -1,0 +1,192 @@
+"""What the ingester knows of one partition it owns. Memory only; the ledger and Kafka hold what must survive."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import TopicPartition
+
+from kaufmann_celery.commit_metadata import MAX_BODY_BYTES, Committed
+from kaufmann_celery.decode import Decoded
+from kaufmann_celery.event import Position
+from kaufmann_celery.ledger import Claimed, OwnerLedger, Raised
+from kaufmann_celery.watermark import Watermark
+
+#: Records read ahead of the loop, per partition, before the partition is paused.
+_READ_AHEAD = 2000
+#: Bytes that one more unfinished offset takes in a commit's metadata at most.
+_MOST_BYTES_EACH = 5
+
+
+@dataclass(slots=True)
+class Pending:
+    """One event that is claimed and not finished."""
+
+    record: Any = field(repr=False)
+    decoded: Decoded
+    d: int = 1
+    deaths: int = 0
+    #: When it was handed to Celery last (monotonic seconds), None = not yet; and its number among all sent.
+    sent_at: float | None = None
+    sent_number: int = 0
+    copies: int = 0
+    #: A worker runs it, when last seen.
+    leased: bool = False
+    #: It waits for its retry, and so holds no slot.
+    waiting: bool = False
+    #: Its outcome is in the ledger.
+    reported: bool = False
+    #: Why it failed, where no worker reports that.
+    failure: Exception | None = field(default=None, repr=False)
+    #: Its `on_error` was sent the failure.
+    told: bool = False
+
+    @property
+    def offset(self) -> int:
+        """The record's offset."""
+        return int(self.record.offset)
+
+
+class OwnedPartition:
+    """One partition: records read, events pending, and how far all is finished."""
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        ledger: OwnerLedger,
+        committed: Committed,
+        *,
+        waiting_holds: bool = False,
+    ) -> None:
+        self.partition = partition
+        self.ledger = ledger
+        #: Whether an event that waits for its retry keeps its slot.
+        self.waiting_holds = waiting_holds
+        #: The consumer's position after what is in `fetched`.
+        self.read_to = committed.offset
+        #: What the last acknowledged commit holds as finished.
+        self.committed = committed
+        self.watermark = Watermark(committed.offset)
+        #: Read and not yet looked at; and looked at, but held back until a slot is free.
+        self.fetched: deque[Any] = deque()
+        self.held: deque[Any] = deque()
+        #: Decoded and not yet claimed.
+        self.decoded: deque[Pending] = deque()
+        #: Claimed and to be handed to Celery.
+        self.ready: deque[Pending] = deque()
+        self.unsent: deque[Pending] = deque()
+        #: Claimed and to be concluded here: failures that no worker reports.
+        self.failing: deque[Pending] = deque()
+        self.pending: dict[int, Pending] = {}
+        #: Claims of a predecessor whose records have not been read again yet.
+        self.adopted: set[int] = set()
+        #: Finished before their records were read: by a mark in the ledger, or settled since.
+        self.finished_early: set[int] = set()
+        #: An acknowledged commit whose marks the ledger may drop.
+        self.forgettable: Committed | None = None
+        #: Events finished since the last commit was sent.
+        self.uncommitted = 0
+        self._cover = committed
+
+    def position_of(self, offset: int) -> Position:
+        """Return where the record with *offset* stands."""
+        return Position(self.partition.topic, self.partition.partition, offset)
+
+    @property
+    def outstanding(self) -> int:
+        """Events that hold a slot of `max_demand`."""
+        waiting = 0 if self.waiting_holds else sum(pending.waiting for pending in self.pending.values())
+        return len(self.pending) - waiting + len(self.adopted) + len(self.decoded)
+
+    @property
+    def wants_records(self) -> bool:
+        """Return whether the consumer should go on reading: adopted claims are never held back."""
+        return len(self.fetched) < _READ_AHEAD or bool(self.adopted)
+
+    def is_finished(self, offset: int) -> bool:
+        """Return whether a record is finished already, by the commit or by a mark."""
+        return self._cover.holds(offset) or offset in self.finished_early
+
+    def room(self) -> int:
+        """Return how many more events fit into a commit's metadata, whichever finish first."""
+        return max(0, (MAX_BODY_BYTES - self.watermark.metadata_size()) // _MOST_BYTES_EACH)
+
+    def is_within(self, offset: int, max_window: int) -> bool:
+        """Return whether *offset* is less than *max_window* ahead of the lowest unfinished one."""
+        return offset - self.watermark.safe_offset < max_window
+
+    def records(self) -> Iterator[Any]:
+        """Yield the records to look at, each until it is delivered, skipped or held; finished ones are passed over."""
+        for _ in range(len(self.held)):
+            yield self.held[0]
+        while self.fetched:
+            record = self.fetched[0]
+            if record.offset < self.watermark.position:
+                self.fetched.popleft()
+            elif self.is_finished(record.offset):
+                self.skip()
+            else:
+                yield record
+        self.watermark.advance(self.read_to)
+
+    def skip(self) -> None:
+        """Note that the record is finished, or that no handler wants it."""
+        offset = self._next()
+        self.watermark.finish(offset)
+        self.finished_early.discard(offset)
+        self.uncommitted += 1
+
+    def deliver(self, pending: Pending) -> None:
+        """Note that the record is an event to be claimed."""
+        self._next()
+        self.decoded.append(pending)
+
+    def hold(self) -> None:
+        """Note that the record waits for a slot, while those behind it are looked at."""
+        record = self.held[0] if self.held else self.fetched[0]
+        self._next()
+        self.held.append(record)
+
+    def _next(self) -> int:
+        if self.held:
+            return int(self.held.popleft().offset)
+        offset = int(self.fetched.popleft().offset)
+        self.watermark.deliver(offset)
+        return offset
+
+    def finish(self, offset: int) -> None:
+        """Note that an event is settled."""
+        self.pending.pop(offset, None)
+        self.adopted.discard(offset)
+        self.uncommitted += 1
+        if not self.watermark.finish(offset) and offset >= self.watermark.position:
+            self.finished_early.add(offset)
+
+    def claimed(self, pending: Pending, known: Claimed | None) -> None:
+        """Note the ledger's answer to a claim."""
+        self.adopted.discard(pending.offset)
+        if known is not None and known.state == "finished":
+            self.finish(pending.offset)
+            return
+        self.pending[pending.offset] = pending
+        if known is None:
+            self.ready.append(pending)
+            return
+        pending.reported = known.state == "outcome"
+        pending.d, pending.deaths, pending.leased = known.d, known.deaths, known.leased
+        if known.state == "claimed" and not known.leased:
+            pending.waiting = known.due_ms > 0
+            if not pending.waiting:
+                self.ready.append(pending)
+
+    def raised(self, raised: Raised) -> Pending | None:
+        """Note that a run ended without an outcome; return the event, where its record is here."""
+        pending = self.pending.get(raised.offset)
+        if pending is None or raised.d < pending.d:
+            return None
+        pending.d, pending.deaths = raised.d, raised.deaths
+        pending.leased, pending.copies, pending.sent_at = False, 0, None
+        return pending

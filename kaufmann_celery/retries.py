@@ -1,0 +1,51 @@
+"""When a failed event runs again: Celery's options, as pure arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import random
+
+from kaufmann_celery.errors import Retry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Celery's names. Without `max_retries` and `autoretry_for` a failure is final, as in KaufmannEx."""
+
+    #: Retries after the first run; None means 3 where `autoretry_for` is given, else none. 0 = none.
+    max_retries: int | None = None
+    #: True: exponential from 1 s; a number: the first delay in seconds; False: no delay.
+    retry_backoff: bool | float = True
+    #: The longest delay, in seconds.
+    retry_backoff_max: float = 600.0
+    #: Whether a delay is drawn at random between nothing and itself, so that failures do not come back in step.
+    retry_jitter: bool = True
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+
+    def countdown(
+        self, error: BaseException, attempt: int, draw: Callable[[], float] = random
+    ) -> float | None:
+        """Return the seconds until the next run, None where the failure is final. *attempt* counts from 1."""
+        if not self._applies(error) or attempt > self._most():
+            return None
+        if isinstance(error, Retry) and error.countdown is not None:
+            return max(0.0, error.countdown)
+        if self.retry_backoff is False:
+            return 0.0
+        first = 1.0 if self.retry_backoff is True else float(self.retry_backoff)
+        delay = min(self.retry_backoff_max, first * 2.0 ** min(attempt - 1, 62))
+        return delay * draw() if self.retry_jitter else delay
+
+    def _most(self) -> int:
+        return 3 if self.max_retries is None else self.max_retries
+
+    def _applies(self, error: BaseException) -> bool:
+        if isinstance(error, self.dont_autoretry_for):
+            return False
+        if isinstance(error, Retry):
+            return True
+        if self.autoretry_for:
+            return isinstance(error, self.autoretry_for)
+        return self.max_retries is not None and isinstance(error, Exception)

@@ -1,0 +1,130 @@
+"""The Celery side: one task per handled name, and what the worker's main process reports of one that ended badly."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery import Task
+from celery.exceptions import Terminated, WorkerLostError
+from celery.worker.request import Request
+
+from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.handle import TaskRun
+from kaufmann_celery.handlers import Handler
+from kaufmann_celery.ledger import RunLedger
+from kaufmann_celery.wake import wake_text
+from kaufmann_celery.worker import run_id, runtime_of
+
+if TYPE_CHECKING:
+    from kaufmann_celery.app import Kaufmann
+
+log = logging.getLogger(__name__)
+
+#: Signals by which a deploy ends a worker; they do not count against an event.
+_DEPLOY_SIGNALS = ("(SIGTERM)", "(SIGINT)")
+
+
+class EventRequest(Request):  # type: ignore[misc] # Celery has no types
+    """A task as the worker's main process knows it: the one place that hears of a child's death at once."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
+        """Hear of a child that died or left by `sys.exit`; other failures were reported by the child."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if isinstance(error, (WorkerLostError, SystemExit, KeyboardInterrupt)):
+            deploy = any(signal in str(error) for signal in _DEPLOY_SIGNALS)
+            self._release("died", at_fault=not deploy)
+        elif isinstance(error, Terminated):
+            self._release("revoked", at_fault=False)
+        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
+        """Hear of a hard time limit; the child that ran the task is killed."""
+        if not soft:
+            self._release("time_limit", at_fault=False)
+        super().on_timeout(soft, timeout)
+
+    def revoked(self) -> bool:
+        """Hear that the task was revoked before it ran."""
+        was_revoked = bool(super().revoked())
+        if was_revoked:
+            self._release("revoked", at_fault=False)
+        return was_revoked
+
+    def _release(self, reason: str, *, at_fault: bool) -> None:
+        base, incarnation, _, _, events, _ = self.args
+        kaufmann, handler = self.task.kaufmann, self.task.handler
+        ledger = RunLedger(
+            runtime_of(kaufmann).ledger,
+            base,
+            incarnation,
+            run_id(self.id, self.worker_pid),
+            kaufmann.config.lease,
+        )
+        text = wake_text(base, handler.pattern, 0, 0.0)
+        try:
+            ledger.release([(offset, d) for offset, d in events], reason=reason, at_fault=at_fault, text=text)
+        except UnavailableError:
+            # The lease runs out by itself, and the owner then sends the events again.
+            log.warning("Redis is away; %s waits for its lease to end", self.id, extra={"action": "release"})
+
+
+class EventTask(Task):  # type: ignore[misc] # Celery has no types
+    """Runs events of one name or glob. Sent by the ingester only; its arguments are positions and opaque text."""
+
+    abstract = True
+    typing = False
+    ignore_result = True
+    store_errors_even_if_ignored = False
+    # The ledger brings back what is lost, so Celery's own redelivery would only repeat.
+    acks_late = False
+    reject_on_worker_lost = False
+    track_started = False
+    max_retries = 0
+    serializer = "json"
+    Request = EventRequest
+
+    kaufmann: Kaufmann
+    handler: Handler
+
+    def run(
+        self,
+        base: str,
+        incarnation: str,
+        topic: str,
+        partition: int,
+        events: list[list[int]],
+        texts: list[str],
+    ) -> str:
+        """Handle the events; raise the first handler's failure, so that Celery and Flower show it."""
+        runtime = runtime_of(self.kaufmann)
+        ledger = RunLedger(
+            runtime.ledger, base, incarnation, run_id(self.request.id), self.kaufmann.config.lease
+        )
+        run = TaskRun(runtime, self.handler, ledger, topic, partition)
+        done = run.run([(offset, d) for offset, d in events], texts)
+        if run.failures:
+            raise run.failures[0]
+        return f"{done} handled"
+
+
+def register_task(kaufmann: Kaufmann, handler: Handler) -> None:
+    """Register the Celery task of a handler, on the service's app, without configuring the app yet."""
+    options = handler.options
+    attributes = {
+        "kaufmann": kaufmann,
+        "handler": handler,
+        "name": handler.task_name,
+        "time_limit": options.time_limit,
+        "soft_time_limit": options.soft_time_limit,
+        "rate_limit": options.rate_limit,
+        "__doc__": handler.function.__doc__,
+        "__module__": handler.function.__module__,
+    }
+    task = type("EventTask", (EventTask,), attributes)
+    kaufmann.celery.on_after_finalize.connect(lambda sender, **_: sender.register_task(task()), weak=False)
+    if kaufmann.celery.finalized:
+        kaufmann.celery.register_task(task())

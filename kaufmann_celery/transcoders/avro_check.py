@@ -1,0 +1,154 @@
+"""Whether a value fits an Avro schema, and if not, the path of the field at fault. Never the value itself.
+
+fastavro drops what the schema has no field for. Here that is a fault.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from kaufmann_celery.transcoders.avro_parse import kind_of, resolved
+from kaufmann_celery.transcoders.avro_scalars import Check, Mismatch, reject, scalar_check, string_check
+
+__all__ = ["Check", "Mismatch", "check_of"]
+
+
+def check_of(schema: Any, named: dict[str, Any]) -> Check:
+    """A function that raises Mismatch for what does not fit. It takes one stack level per container."""
+    nullable, inner = _Builder(named).build(schema)
+
+    def check(value: Any) -> None:
+        if value is not None or not nullable:
+            inner(value)
+
+    return check
+
+
+class _Builder:
+    """Turns schemas into nested functions. Null is told apart by the container, to save a stack level."""
+
+    def __init__(self, named: dict[str, Any]) -> None:
+        self._named = named
+        self._records: dict[str, Check] = {}
+
+    def build(self, schema: Any) -> tuple[bool, Check]:
+        """Whether null fits, and the check for everything else."""
+        schema = resolved(schema, self._named)
+        if isinstance(schema, list):
+            return self._union(schema)
+        kind = kind_of(schema)
+        if kind in ("record", "error"):
+            return False, self._record(schema)
+        if kind == "array":
+            return False, _array(*self.build(schema["items"]))
+        if kind == "map":
+            return False, _map(*self.build(schema["values"]))
+        return kind == "null", scalar_check(kind, schema if isinstance(schema, dict) else {})
+
+    def _union(self, union: list[Any]) -> tuple[bool, Check]:
+        built = [self.build(branch) for branch in union]
+        nullable = any(null for null, _ in built)
+        names = [_label(branch, self._named) for branch in union if branch != "null"]
+        checks = [check for branch, (_, check) in zip(union, built, strict=True) if branch != "null"]
+        if len(checks) == 1:
+            return nullable, checks[0]
+        return nullable, _any_of(checks, " or ".join([*["null"] * nullable, *names]))
+
+    def _record(self, schema: dict[str, Any]) -> Check:
+        name = schema["name"]
+        if name not in self._records:
+            fields: list[tuple[str, bool, bool, Check]] = []
+            self._records[name] = _record(name, fields)
+            for field in schema["fields"]:
+                nullable, check = self.build(field["type"])
+                fields.append((field["name"], nullable or "default" in field, nullable, check))
+        return self._records[name]
+
+
+def _label(schema: Any, named: dict[str, Any]) -> str:
+    schema = resolved(schema, named)
+    if not isinstance(schema, dict):
+        return kind_of(schema)
+    return str(schema.get("name") or schema.get("logicalType") or schema["type"])
+
+
+def _record(label: str, fields: list[tuple[str, bool, bool, Check]]) -> Check:
+    def check(value: Any) -> None:
+        if not isinstance(value, dict):
+            reject(f"record {label}", value)
+        found, name = 0, ""
+        try:
+            for name, optional, nullable, inner in fields:
+                if name in value:
+                    found += 1
+                    item = value[name]
+                    if item is not None or not nullable:
+                        inner(item)
+                elif not optional:
+                    _fail("missing, and the schema has no default for it")
+            if found != len(value):
+                name = _extra_field(value, fields)
+                _fail(f"record {label} has no such field")
+        except Mismatch as mismatch:
+            mismatch.path.append(f".{name}")
+            raise
+
+    return check
+
+
+def _fail(reason: str) -> NoReturn:
+    raise Mismatch(reason)
+
+
+def _extra_field(value: dict[Any, Any], fields: list[tuple[str, bool, bool, Check]]) -> str:
+    known = {name for name, _, _, _ in fields}
+    return str(next(name for name in value if name not in known))[:100]
+
+
+def _array(nullable: bool, inner: Check) -> Check:  # noqa: FBT001 - as build() gives it
+    def check(value: Any) -> None:
+        if not isinstance(value, list | tuple):
+            reject("array", value)
+        index = 0
+        try:
+            for index, item in enumerate(value):  # noqa: B007 - read where the mismatch is caught
+                if item is not None or not nullable:
+                    inner(item)
+        except Mismatch as mismatch:
+            mismatch.path.append(f"[{index}]")
+            raise
+
+    return check
+
+
+def _map(nullable: bool, inner: Check) -> Check:  # noqa: FBT001 - as build() gives it
+    def check(value: Any) -> None:
+        if not isinstance(value, dict):
+            reject("map", value)
+        try:
+            for key, item in value.items():
+                string_check(key)
+                if item is not None or not nullable:
+                    inner(item)
+        except Mismatch as mismatch:
+            mismatch.path.append("[…]")  # a map's key is data, and data stays out of messages
+            raise
+
+    return check
+
+
+def _any_of(checks: list[Check], expected: str) -> Check:
+    def check(value: Any) -> None:
+        deepest: Mismatch | None = None
+        for branch in checks:
+            try:
+                branch(value)
+                return
+            except Mismatch as mismatch:
+                if mismatch.path and (deepest is None or len(mismatch.path) > len(deepest.path)):
+                    deepest = mismatch
+        if deepest is not None:
+            raise deepest
+        reject(expected, value)
+
+    return check

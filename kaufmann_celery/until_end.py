@@ -1,0 +1,84 @@
+"""`--until-end`: when all that was in the topics at the start is settled and committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+
+from kaufmann_celery.config import Config
+from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.kafka_options import client_options
+from kaufmann_celery.partition import OwnedPartition
+
+#: Seconds between looks at what other ingesters of the group have committed.
+_LOOK_EVERY_S = 1.0
+
+
+class UntilEnd:
+    """The end of each partition as it was at the start."""
+
+    def __init__(self, config: Config, topics: Iterable[str]) -> None:
+        self._config = config
+        self._topics = list(topics)
+        self._ends: dict[TopicPartition, int] = {}
+        self._looked_at = 0.0
+        self._others: dict[TopicPartition, int] = {}
+
+    def start(self) -> None:
+        """Read the ends. Blocks; raises `UnavailableError` where Kafka is away."""
+        try:
+            consumer = KafkaConsumer(**client_options(self._config), isolation_level="read_committed")
+            try:
+                partitions = [
+                    TopicPartition(topic, number)
+                    for topic in self._topics
+                    for number in consumer.partitions_for_topic(topic) or ()
+                ]
+                ends: Mapping[TopicPartition, int] = consumer.end_offsets(partitions)
+                firsts = consumer.beginning_offsets(partitions)
+            finally:
+                consumer.close()
+        except kafka_errors.KafkaError as error:
+            raise UnavailableError(
+                f"Kafka does not answer ({type(error).__name__}); check brokers"
+            ) from error
+        self._ends = {partition: end for partition, end in ends.items() if end > firsts[partition]}
+
+    def is_settled(self, owned: Mapping[TopicPartition, OwnedPartition]) -> bool:
+        """Return whether, in the partitions owned here, only the commit is missing."""
+        mine = [(one, self._ends[partition]) for partition, one in owned.items() if partition in self._ends]
+        return bool(mine) and all(one.watermark.safe_offset >= end for one, end in mine)
+
+    def is_committed(self, owned: Mapping[TopicPartition, OwnedPartition]) -> bool:
+        """Return whether the group's commits have reached every end."""
+        left = {
+            partition: end
+            for partition, end in self._ends.items()
+            if (one := owned.get(partition)) is None or one.committed.offset < end
+        }
+        if any(partition in owned for partition in left):
+            return False
+        return not left or self._others_reached(left)
+
+    def _others_reached(self, left: Mapping[TopicPartition, int]) -> bool:
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = now
+            self._others = self._group_commits()
+        return all(self._others.get(partition, -1) >= end for partition, end in left.items())
+
+    def _group_commits(self) -> dict[TopicPartition, int]:
+        group = self._config.consumer_group
+        try:
+            admin: Any = KafkaAdminClient(**client_options(self._config))
+            try:
+                commits = admin.list_group_offsets({group: None})[group]
+            finally:
+                admin.close()
+        except kafka_errors.KafkaError:
+            return {}
+        return {partition: commit.offset for partition, commit in commits.items()}

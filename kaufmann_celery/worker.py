@@ -1,0 +1,59 @@
+"""What a worker process has: its connections, made in the process that uses them, never before a fork."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kaufmann_celery.error_event import ErrorEvents, FieldsOf
+from kaufmann_celery.ledger import LedgerConnection, connect
+from kaufmann_celery.leases import Leases
+from kaufmann_celery.outputs import Composer
+from kaufmann_celery.schema_registry import SchemaRegistry
+from kaufmann_celery.transcoders.writing import AvroWriter
+
+if TYPE_CHECKING:
+    from kaufmann_celery.app import Kaufmann
+    from kaufmann_celery.config import Config
+
+
+class WorkerRuntime:
+    """The parts that handling needs, in one process."""
+
+    def __init__(self, kaufmann: Kaufmann) -> None:
+        self.config: Config = kaufmann.config
+        self.ledger: LedgerConnection = connect(self.config.redis_url, kaufmann.transport_options)
+        self.registry = SchemaRegistry(self.config.schema_registry_url)
+        self.composer = Composer(self.config, AvroWriter(self.registry, framing=self.config.framing))
+        self.error_events = ErrorEvents(self.config, self.composer, FieldsOf(self.registry))
+        self.leases = Leases(self.config.lease)
+        self._on_error = kaufmann.on_error_for
+
+    def on_error(self, name: str) -> Callable[..., Any] | None:
+        """Return the function that is told of an event of *name* that failed for good."""
+        return self._on_error(name)
+
+
+_lock = threading.Lock()
+_runtimes: dict[int, tuple[int, WorkerRuntime]] = {}
+
+
+def runtime_of(kaufmann: Kaufmann) -> WorkerRuntime:
+    """Return this process' runtime, made at its first use here."""
+    pid = os.getpid()
+    with _lock:
+        known = _runtimes.get(id(kaufmann))
+        if known is None or known[0] != pid:
+            known = _runtimes[id(kaufmann)] = (pid, WorkerRuntime(kaufmann))
+        return known[1]
+
+
+def run_id(task_id: str, pid: int | None = None) -> str:
+    """Return the name of a task's run in the process *pid* (this one for None) of this host.
+
+    The worker's main process can tell it for a child that died.
+    """
+    return f"{socket.gethostname()}/{os.getpid() if pid is None else pid}/{task_id}"
