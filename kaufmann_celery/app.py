@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Celery, signals
@@ -117,7 +118,8 @@ class Kaufmann:
         if emitted is not None:
             emitted.append(output)
             return None
-        return self._publisher.publish(output)
+        position: Position = self._publisher.publish(output)
+        return position
 
     def ingester(self, *, topics: Iterable[str] | None = None, until_end: bool = False) -> Ingester:
         """Return an ingester; its `run()` blocks. *until_end*: stop when all that is there now is committed.
@@ -201,7 +203,8 @@ class Kaufmann:
         name = self.config.event_handler_mod
         if name is None:
             return
-        sys.path.insert(0, os.getcwd()) if os.getcwd() not in sys.path else None
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
         module = import_module(name)
         for event in getattr(module, "EVENTS", ("*",)):
             self._register(Handler(event, module.given_event))

@@ -58,7 +58,8 @@ def own_broker(app: Celery) -> str | None:
     """Return the broker that the user gave *app*; None for an app of our own, whose broker follows `redis_url`."""
     if app.__dict__.get("_kaufmann_own"):
         return None
-    return app.conf.broker_url or app.conf.broker_write_url
+    broker: str | None = app.conf.broker_url or app.conf.broker_write_url
+    return broker
 
 
 def consume_queues(kaufmann: Kaufmann) -> None:

@@ -1,8 +1,19 @@
-"""Step 6, commit: when to tell Kafka how far all is finished. By count or by time, one commit at a time. Pure."""
+"""Step 6, commit: tell Kafka how far all is finished. By count or by time, one commit at a time."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+from kafka import TopicPartition
+
+from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.partition import OwnedPartition
+
+log = logging.getLogger(__name__)
+
+Commits = Mapping[TopicPartition, Committed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +27,7 @@ class CommitPolicy:
 
 
 class CommitClock:
-    """Says when the next commit is due. Times are passed in (monotonic seconds)."""
+    """Says when the next commit is due. Pure: times are passed in (monotonic seconds)."""
 
     def __init__(self, policy: CommitPolicy, now: float) -> None:
         self._policy = policy
@@ -38,3 +49,51 @@ class CommitClock:
     def answered(self) -> None:
         """Note that Kafka answered."""
         self.in_flight = False
+
+
+class Committer:
+    """Sends commits of the partitions owned here, and takes the answers. Used under the ingester's lock."""
+
+    def __init__(self, clock: CommitClock, send: Callable[[Commits], None]) -> None:
+        self._clock = clock
+        self._send = send
+
+    @property
+    def in_flight(self) -> bool:
+        """Return whether a commit's answer is awaited."""
+        return self._clock.in_flight
+
+    def commit_due(self, owned: Mapping[TopicPartition, OwnedPartition], now: float, *, hurry: bool = False) -> None:
+        """Commit what is finished, where it is time, or *hurry* and nothing is in flight."""
+        finished = sum(one.uncommitted for one in owned.values())
+        if self._clock.is_due(finished, now) or (hurry and finished and not self.in_flight):
+            self.send(commits_of(owned.values()), now)
+            for one in owned.values():
+                one.uncommitted = 0
+
+    def send(self, commits: Commits, now: float) -> None:
+        """Commit *commits*; the answer comes as a `CommitDone`."""
+        if commits:
+            self._clock.sent(now)
+            self._send(commits)
+
+    def answered(
+        self, commits: Commits, error: BaseException | None, owned: Mapping[TopicPartition, OwnedPartition]
+    ) -> None:
+        """Note Kafka's answer: the ledger may forget the marks that are covered, or it is tried again."""
+        self._clock.answered()
+        for partition, committed in commits.items():
+            one = owned.get(partition)
+            if one is None or committed.incarnation != one.ledger.incarnation:
+                continue
+            if error is None:
+                one.committed = one.forgettable = committed
+            else:
+                one.uncommitted += 1
+        if error is not None:
+            log.warning("commit failed: %s; trying again", type(error).__name__, extra={"action": "commit_failed"})
+
+
+def commits_of(owned: Iterable[OwnedPartition]) -> dict[TopicPartition, Committed]:
+    """Return what to commit now for *owned*."""
+    return {one.partition: one.watermark.committed(one.ledger.incarnation) for one in owned if one.uncommitted}

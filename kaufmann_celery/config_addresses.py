@@ -59,9 +59,7 @@ def _check_redis(url: SplitResult) -> None:
         if len(url.path) <= 1:
             raise Fault("must name a socket, such as redis+socket:///run/redis.sock")
     elif url.path.strip("/") and not url.path.strip("/").isdecimal():
-        raise Fault(
-            "must end in the number of a database; special characters of a password are written as %XX"
-        )
+        raise Fault("must end in the number of a database; special characters of a password are written as %XX")
 
 
 def _split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:

@@ -10,7 +10,7 @@ from typing import Any
 from kaufmann_celery.masking import show
 
 
-class Fault(ValueError):  # noqa: N818 - the word users read
+class Fault(ValueError):
     """What is wrong with a value, "must be …", without any part of the value: it may be a secret."""
 
 
@@ -56,6 +56,4 @@ def setting(read: Read, default: object = None, *, alias: str | None = None, sec
 
 def rules_of(config: type[Any]) -> dict[str, Rule]:
     """Return the rule of each setting that the dataclass *config* declares, in their order."""
-    return {
-        field.name: field.metadata["rule"] for field in dataclasses.fields(config) if "rule" in field.metadata
-    }
+    return {field.name: field.metadata["rule"] for field in dataclasses.fields(config) if "rule" in field.metadata}

@@ -34,13 +34,9 @@ Names = Mapping[str, str]
 def from_keywords(keywords: Mapping[str, Any], names: Names, faults: list[str]) -> Source:
     """Return what was given to `Kaufmann(...)`; names that no setting has are added to *faults*."""
     faults += [
-        f"{name}: unknown setting{suggestion(name, names)} (from keyword)"
-        for name in keywords
-        if name not in names
+        f"{name}: unknown setting{suggestion(name, names)} (from keyword)" for name in keywords if name not in names
     ]
-    return _one_per_setting(
-        ((name, Given(value, "keyword")) for name, value in keywords.items()), names, faults
-    )
+    return _one_per_setting(((name, Given(value, "keyword")) for name, value in keywords.items()), names, faults)
 
 
 def from_environment(environ: Mapping[str, str], names: Names, faults: list[str]) -> Source:
@@ -101,9 +97,7 @@ def _variables(environ: Mapping[str, str], names: Names, faults: list[str]) -> I
             yield from _mounted(name, names[name], variable + FILE, environ[variable + FILE], faults)
 
 
-def _mounted(
-    written: str, name: str, variable: str, path: str, faults: list[str]
-) -> Iterator[tuple[str, Given]]:
+def _mounted(written: str, name: str, variable: str, path: str, faults: list[str]) -> Iterator[tuple[str, Given]]:
     try:
         # newline="" keeps a secret's own line ends; only the last one was put there by an editor.
         with Path(path).open(encoding="utf-8", newline="") as file:

@@ -86,9 +86,7 @@ def choice(*names: str, or_callable: bool = False) -> Callable[[Any], str]:
     expected = f"must be {', '.join(options[:-1])} or {options[-1]}"
 
     def read(value: Any) -> str:
-        if isinstance(value, str) and (
-            value.strip() in names or (or_callable and _is_function(value.strip()))
-        ):
+        if isinstance(value, str) and (value.strip() in names or (or_callable and _is_function(value.strip()))):
             return value.strip()
         raise Fault(expected + (suggestion(value, names) if isinstance(value, str) else ""))
 
@@ -159,9 +157,7 @@ def paths(value: Any) -> tuple[Path, ...]:
         return (value,)
     if isinstance(value, str) and not value.strip().startswith("["):
         value = value.replace(os.pathsep, ",")
-    return tuple(
-        Path(item) for item in several(lambda item: text(os.fspath(item) if _is_path(item) else item))(value)
-    )
+    return tuple(Path(item) for item in several(lambda item: text(os.fspath(item) if _is_path(item) else item))(value))
 
 
 def options(value: Any) -> Mapping[str, Any]:

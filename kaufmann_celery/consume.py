@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -23,6 +22,7 @@ from kaufmann_celery.commit_metadata import Committed, parse
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.kafka_options import consumer_options
+from kaufmann_celery.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
 
 log = logging.getLogger(__name__)
 
@@ -34,55 +34,6 @@ _POLL_BUSY_S = 0.01
 _REVOKE_WAIT_S = 2.0
 #: Seconds between attempts to reach the group's coordinator.
 _RETRY_S = 0.5
-
-Partition = TopicPartition
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """Partitions this member owns from now on, each with what Kafka holds as finished."""
-
-    generation: int
-    member: str
-    cluster_id: str
-    #: partition -> (topic's UUID, commit, whether the group had a commit)
-    partitions: Mapping[TopicPartition, tuple[str, Committed, bool]]
-    #: All partitions owned now, those kept included: their scripts carry the new generation too.
-    owned: frozenset[TopicPartition]
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """Partitions this member owns no more."""
-
-    partitions: frozenset[TopicPartition]
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """Records of one partition, and the consumer's position after them."""
-
-    partition: TopicPartition
-    records: list[Any]
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class CommitDone:
-    """The answer to a commit; *error* is None where Kafka has it."""
-
-    commits: Mapping[TopicPartition, Committed]
-    error: BaseException | None
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerDied:
-    """The consumer's thread ended by an error; the ingester ends with it."""
-
-    error: BaseException
-
-
-Message = Assigned | Revoked | Fetched | CommitDone | ConsumerDied
 
 
 class Consumption:
@@ -169,7 +120,8 @@ class Consumption:
 
     def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
         try:
-            return self._consumer.poll(timeout_ms=int(timeout_s * 1000))  # type: ignore[no-any-return] # kafka has no types
+            fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+            return fetched
         except kafka_errors.OffsetOutOfRangeError as error:
             self._skip_to_existing(error.args[0])
         except kafka_errors.KafkaError as error:
@@ -203,7 +155,7 @@ class Consumption:
         except kafka_errors.KafkaError as error:
             self._pass_over(error)
             return
-        cluster = self._consumer._client.cluster  # noqa: SLF001 - kafka-python offers no public way to the cluster id
+        cluster = self._consumer._client.cluster
         self._fresh -= partitions.keys()
         self._generation = metadata.generation_id
         self._inbox.put(
@@ -216,7 +168,7 @@ class Consumption:
     def _committed(self, partition: TopicPartition) -> tuple[str, Committed, bool]:
         kept = self._consumer.committed(partition, metadata=True, timeout_ms=5000)
         first = self._consumer.beginning_offsets([partition])[partition]
-        topic_id = str(self._consumer._client.cluster.topic_id(partition.topic))  # noqa: SLF001 - as above
+        topic_id = str(self._consumer._client.cluster.topic_id(partition.topic))
         if kept is None or kept.offset < 0:
             return topic_id, self._without_commit(partition, first), False
         committed = parse(kept.offset, kept.metadata)
@@ -282,7 +234,7 @@ class Consumption:
             self._consumer.seek(partition, first)
 
 
-class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka has no types
+class _Listener(AsyncConsumerRebalanceListener):
     """Runs on kafka-python's IO thread while the consumer's thread is inside `poll()`."""
 
     def __init__(self, consumption: Consumption) -> None:
@@ -290,27 +242,27 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka h
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Pause them until the ledger is ours; the position set here only keeps the reset policy away."""
-        own, consumer = self._consumption, self._consumption._consumer  # noqa: SLF001 - one unit with its consumption
+        own, consumer = self._consumption, self._consumption._consumer
         for partition in assigned:
             consumer.seek(partition, 0)
             consumer.pause(partition)
-            own._owned.add(partition)  # noqa: SLF001
-            own._fresh.add(partition)  # noqa: SLF001
-            own._started.discard(partition)  # noqa: SLF001
+            own._owned.add(partition)
+            own._fresh.add(partition)
+            own._started.discard(partition)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit what is finished and let go; never wait for handlers, the next owner adopts them."""
         partitions, own = frozenset(revoked), self._consumption
-        settled = own._settling.acquire(timeout=_REVOKE_WAIT_S)  # noqa: SLF001
+        settled = own._settling.acquire(timeout=_REVOKE_WAIT_S)
         try:
-            commits = own._on_revoke(partitions)  # noqa: SLF001
+            commits = own._on_revoke(partitions)
             self._let_go(partitions)
         finally:
             if settled:
-                own._settling.release()  # noqa: SLF001
+                own._settling.release()
         if commits:
             try:
-                await own._consumer.commit_async(_offsets(commits))  # noqa: SLF001
+                await own._consumer.commit_async(_offsets(commits))
             except kafka_errors.KafkaError as error:
                 # Nothing is lost: the finished marks in the ledger stay until a commit covers them.
                 log.warning("commit at revoke failed: %s", type(error).__name__, extra={"action": "revoke"})
@@ -318,29 +270,24 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka h
     async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         """Another member may own them already: no commit."""
         partitions = frozenset(lost)
-        self._consumption._on_revoke(partitions)  # noqa: SLF001
+        self._consumption._on_revoke(partitions)
         self._let_go(partitions)
 
     def _let_go(self, partitions: frozenset[TopicPartition]) -> None:
         own = self._consumption
-        own._owned -= partitions  # noqa: SLF001
-        own._fresh -= partitions  # noqa: SLF001
-        own._started -= partitions  # noqa: SLF001
-        own._inbox.put(Revoked(partitions))  # noqa: SLF001
+        own._owned -= partitions
+        own._fresh -= partitions
+        own._started -= partitions
+        own._inbox.put(Revoked(partitions))
 
 
 def _offsets(commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Any]:
-    return {
-        partition: OffsetAndMetadata(commit.offset, commit.metadata(), -1)
-        for partition, commit in commits.items()
-    }
+    return {partition: OffsetAndMetadata(commit.offset, commit.metadata(), -1) for partition, commit in commits.items()}
 
 
 def _passes(error: kafka_errors.KafkaError) -> bool:
     """Return whether *error* may pass by itself."""
-    return error.retriable or isinstance(
-        error, (kafka_errors.CommitFailedError, kafka_errors.KafkaConnectionError)
-    )
+    return error.retriable or isinstance(error, (kafka_errors.CommitFailedError, kafka_errors.KafkaConnectionError))
 
 
 def _log_gap(partition: TopicPartition, wanted: int, first: int) -> None:

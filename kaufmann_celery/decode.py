@@ -7,40 +7,18 @@ The name comes from the record key up to `#`, as in KaufmannEx, else from the `c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from kaufmann_celery import envelope
+from kaufmann_celery import envelope, payload_codec
+from kaufmann_celery import headers as headers_of_ours
+from kaufmann_celery.envelope import Decoded
 from kaufmann_celery.errors import DecodeError, EventError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Payload, Position
 from kaufmann_celery.handlers import Handler, Handlers
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
-#: On every output of a handler: the group that wrote it, so that its own globs pass over it.
-EMITTER_HEADER = "kaufmann-emitter"
-META_HEADER = "kaufmann-meta"
-
 UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """An event for its handler, or what is wrong with it (`error`)."""
-
-    name: str
-    #: None where the event failed before its handler was known.
-    handler: Handler | None
-    #: The envelope for the worker.
-    text: str = field(repr=False)
-    id: str
-    meta: Meta = field(default_factory=dict, repr=False)
-    key: str | None = field(default=None, repr=False)
-    error: EventError | None = None
-
-    def payload(self) -> Payload:
-        """Return the payload, read back from the envelope."""
-        return envelope.payload_of(self.text)
 
 
 class Decoder:
@@ -119,7 +97,7 @@ class Decoder:
 
     def _wanted(self, name: str, headers: Headers) -> Handler | None:
         handler = self._handlers.match(name)
-        if handler is not None and handler.is_glob and (EMITTER_HEADER, self._group) in headers:
+        if handler is not None and handler.is_glob and (headers_of_ours.EMITTER, self._group) in headers:
             return None
         return handler
 
@@ -150,13 +128,13 @@ def _headers(record: Any) -> Headers:
 
 
 def _meta_header(headers: Headers) -> Meta:
-    text = dict(headers).get(META_HEADER)
+    text = dict(headers).get(headers_of_ours.META)
     if text is None:
         return {}
     try:
-        meta = envelope.payload_codec.loads(text.decode())
-    except (UnicodeDecodeError, ValueError) as error:
-        raise DecodeError(f"the {META_HEADER} header is not JSON") from error
+        meta = payload_codec.loads(text.decode())
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"the {headers_of_ours.META} header is not JSON") from error
     if not isinstance(meta, Mapping):
-        raise DecodeError(f"the {META_HEADER} header is not a JSON object")
+        raise DecodeError(f"the {headers_of_ours.META} header is not a JSON object")
     return dict(meta)

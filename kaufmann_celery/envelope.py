@@ -6,11 +6,33 @@ Header values travel as Latin-1 text, which maps each byte to the character of i
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from kaufmann_celery import payload_codec
+from kaufmann_celery.errors import EventError
 from kaufmann_celery.event import Event, Headers, Meta, Payload, Position
+from kaufmann_celery.handlers import Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An event for its handler, or what is wrong with it (`error`)."""
+
+    name: str
+    #: None where the event failed before its handler was known.
+    handler: Handler | None
+    #: The envelope for the worker.
+    text: str = field(repr=False)
+    id: str
+    meta: Meta = field(default_factory=dict, repr=False)
+    key: str | None = field(default=None, repr=False)
+    error: EventError | None = None
+
+    def payload(self) -> Payload:
+        """Return the payload, read back from the envelope."""
+        return payload_of(self.text)
 
 
 def pack(

@@ -62,7 +62,7 @@ class LocalStackError(KaufmannError):
     """A process of the local stack did not start. Its last log lines are in the message."""
 
 
-class Retry(Exception):  # noqa: N818 - Celery's own name for it
+class Retry(Exception):
     """Raise in a handler to have the event run again later.
 
     *countdown* is in seconds (float) or a timedelta; None means the handler's own back-off.

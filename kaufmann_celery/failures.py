@@ -42,9 +42,7 @@ class Failures:
             outcome.attempts, pending.record.timestamp, pending.record.key, pending.decoded.meta,
         )  # fmt: skip
         others = tuple(record for record in outcome.records if record.kind != "error")
-        return self._error_events.outcome(
-            failed, incarnation=owned.ledger.incarnation, now=utc_now(), further=others
-        )
+        return self._error_events.outcome(failed, incarnation=owned.ledger.incarnation, now=utc_now(), further=others)
 
     def dead_letter(self, owned: OwnedPartition, pending: Pending, outcome: Outcome) -> OutRecord | None:
         """Return the undecodable record as it was, for `dead_letter_topic`; None where that is not set."""
@@ -57,9 +55,7 @@ class Failures:
     def _outcome(self, owned: OwnedPartition, failed: FailedEvent) -> Outcome:
         return self._error_events.outcome(failed, incarnation=owned.ledger.incarnation, now=utc_now())
 
-    def _failed(
-        self, owned: OwnedPartition, pending: Pending, error: Exception, payload: object = None
-    ) -> FailedEvent:
+    def _failed(self, owned: OwnedPartition, pending: Pending, error: Exception, payload: object = None) -> FailedEvent:
         return FailedEvent(
             pending.decoded.name, owned.position_of(pending.offset), type(error).__name__, str(error), pending.d,
             pending.record.timestamp, pending.record.key, pending.decoded.meta,

@@ -100,7 +100,7 @@ class TaskRun:
     def _handle(self, event: Event, d: int) -> Report:
         try:
             records = self._call(self.handler.function, event, event, first_index=0)
-        except Exception as error:  # the handler's: it becomes the event's failure
+        except Exception as error:  # noqa: BLE001 - the handler's: it becomes the event's failure
             countdown = self.handler.options.retry.countdown(error, d)
             if countdown is not None:
                 log.warning(
@@ -139,11 +139,12 @@ class TaskRun:
                 further = self._call(on_error, error_event, event, first_index=1000)
             except Exception:  # the handler's: an error about an error is logged and goes no further
                 log.exception("on_error failed for %s", _label(event), extra=_facts(event, "on_error_failed"))
-        return self._insist(
+        outcome: Outcome = self._insist(
             lambda: self.runtime.error_events.outcome(
                 failed, incarnation=self.ledger.incarnation, now=utc_now(), further=further
             )
         )
+        return outcome
 
     def _call(self, function: Any, argument: Any, event: Event, *, first_index: int) -> tuple[OutRecord, ...]:
         """Call a handler and encode what it emits; an output that cannot be encoded is its failure."""
@@ -161,7 +162,7 @@ class TaskRun:
         for index, output in enumerate(outputs, start=first_index):
             message_id = message_id_of(self.ledger.incarnation, event.position, index)
             records += self._insist(
-                lambda output=output, message_id=message_id: self.runtime.composer.compose(  # type: ignore[misc] # bound now
+                lambda output=output, message_id=message_id: self.runtime.composer.compose(
                     output, message_id=message_id, now=now, cause=cause
                 )
             )

@@ -38,9 +38,7 @@ class Options:
     @property
     def most_in_task(self) -> int | None:
         """Events in one task at most; 1 where Celery's limits apply, for they apply to the task."""
-        limited = (
-            self.rate_limit is not None or self.time_limit is not None or self.soft_time_limit is not None
-        )
+        limited = self.rate_limit is not None or self.time_limit is not None or self.soft_time_limit is not None
         return 1 if limited else self.batch
 
 
@@ -122,11 +120,7 @@ class Handlers:
             return self._exact[name]
         if name.startswith(ERROR_PREFIX):
             return next(
-                (
-                    one
-                    for glob, one in self._globs
-                    if one.pattern.startswith(ERROR_PREFIX) and glob.match(name)
-                ),
+                (one for glob, one in self._globs if one.pattern.startswith(ERROR_PREFIX) and glob.match(name)),
                 None,
             )
         return next((handler for glob, handler in self._globs if glob.match(name)), None)

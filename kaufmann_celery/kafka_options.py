@@ -26,10 +26,12 @@ def client_options(config: Config) -> dict[str, Any]:
         "bootstrap_servers": list(config.brokers),
         "client_id": config.service_id,
     }
-    for name, value in config.kafka_options.items():
-        if name in _COMMON_NAMES or name.startswith(("sasl_", "ssl_")):
-            options[name] = value
-    return options
+    shared = {
+        name: value
+        for name, value in config.kafka_options.items()
+        if name in _COMMON_NAMES or name.startswith(("sasl_", "ssl_"))
+    }
+    return options | shared
 
 
 def consumer_options(config: Config) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
+from kaufmann_celery import headers as headers_of_ours
 from kaufmann_celery import payload_codec
 from kaufmann_celery.config import Config
-from kaufmann_celery.decode import EMITTER_HEADER, META_HEADER
 from kaufmann_celery.errors import EncodeError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Output
 from kaufmann_celery.outcome import OutRecord
@@ -69,7 +69,7 @@ class Composer:
         value, headers = self._encode(output, meta)
         headers += _headers(output.headers)
         if emitter:
-            headers += ((EMITTER_HEADER, self._config.consumer_group.encode()),)
+            headers += ((headers_of_ours.EMITTER, self._config.consumer_group.encode()),)
         key = f"{output.name}#{output.key}" if output.key is not None else output.name
         records = [
             OutRecord(
@@ -91,10 +91,7 @@ class Composer:
         """Return where events of *name* go unless an output says otherwise."""
         if self._config.topic_strategy == "event_namespace":
             parts = name.split(".")
-            return (
-                ".".join(parts[2:4] if parts[0] == "query" else parts[1:3])
-                or self._config.default_publish_topic
-            )
+            return ".".join(parts[2:4] if parts[0] == "query" else parts[1:3]) or self._config.default_publish_topic
         return self._config.default_publish_topic
 
     def callback(self, cause: Cause) -> tuple[str, int | None] | None:
@@ -140,7 +137,7 @@ class Composer:
                 continue
             headers: Headers = tuple(written.headers)
             if not written.carries_meta:
-                headers += ((META_HEADER, payload_codec.dumps(meta).encode()),)
+                headers += ((headers_of_ours.META, payload_codec.dumps(meta).encode()),)
             return written.value, headers
         raise missing or EncodeError(f"no subject for {output.name}")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from kafka import TopicPartition
 
 from kaufmann_celery.commit_metadata import MAX_BODY_BYTES, Committed
-from kaufmann_celery.decode import Decoded
+from kaufmann_celery.envelope import Decoded
 from kaufmann_celery.event import Position
 from kaufmann_celery.ledger import Claimed, OwnerLedger, Raised
 from kaufmann_celery.watermark import Watermark
@@ -19,6 +19,13 @@ from kaufmann_celery.watermark import Watermark
 _READ_AHEAD = 2000
 #: Bytes that one more unfinished offset takes in a commit's metadata at most.
 _MOST_BYTES_EACH = 5
+
+
+class Decodes(Protocol):
+    """What turns records into events: see decode.py."""
+
+    def decode(self, record: Any) -> Decoded | None:
+        """Return the event, None where no handler wants it. Raises `UnavailableError`."""
 
 
 @dataclass(slots=True)
@@ -49,6 +56,16 @@ class Pending:
         """The record's offset."""
         return int(self.record.offset)
 
+    @property
+    def goes_alone(self) -> bool:
+        """Return whether it has a task of its own: it was sent before, or it failed."""
+        return self.d > 1 or self.copies > 0 or self.failure is not None
+
+    def sent(self, now: float, number: int) -> None:
+        """Note that it was handed to Celery, in the task with this *number*."""
+        self.sent_at, self.sent_number = now, number
+        self.copies += 1
+
 
 class OwnedPartition:
     """One partition: records read, events pending, and how far all is finished."""
@@ -77,7 +94,6 @@ class OwnedPartition:
         self.decoded: deque[Pending] = deque()
         #: Claimed and to be handed to Celery.
         self.ready: deque[Pending] = deque()
-        self.unsent: deque[Pending] = deque()
         #: Claimed and to be concluded here: failures that no worker reports.
         self.failing: deque[Pending] = deque()
         self.pending: dict[int, Pending] = {}
@@ -90,6 +106,7 @@ class OwnedPartition:
         #: Events finished since the last commit was sent.
         self.uncommitted = 0
         self._cover = committed
+        self._unfinished_in_cover = frozenset(committed.unfinished)
 
     def position_of(self, offset: int) -> Position:
         """Return where the record with *offset* stands."""
@@ -102,13 +119,19 @@ class OwnedPartition:
         return len(self.pending) - waiting + len(self.adopted) + len(self.decoded)
 
     @property
+    def is_awaited(self) -> bool:
+        """Return whether workers may report something."""
+        return bool(self.pending or self.adopted)
+
+    @property
     def wants_records(self) -> bool:
         """Return whether the consumer should go on reading: adopted claims are never held back."""
         return len(self.fetched) < _READ_AHEAD or bool(self.adopted)
 
     def is_finished(self, offset: int) -> bool:
         """Return whether a record is finished already, by the commit or by a mark."""
-        return self._cover.holds(offset) or offset in self.finished_early
+        covered = offset <= self._cover.highest and offset not in self._unfinished_in_cover
+        return covered or offset < self._cover.offset or offset in self.finished_early
 
     def room(self) -> int:
         """Return how many more events fit into a commit's metadata, whichever finish first."""
@@ -181,6 +204,11 @@ class OwnedPartition:
             pending.waiting = known.due_ms > 0
             if not pending.waiting:
                 self.ready.append(pending)
+
+    def claim_again(self, pending: Pending) -> None:
+        """Note that the ledger forgot the claim."""
+        del self.pending[pending.offset]
+        self.decoded.append(pending)
 
     def raised(self, raised: Raised) -> Pending | None:
         """Note that a run ended without an outcome; return the event, where its record is here."""

@@ -121,9 +121,9 @@ def _encode(value: Any, default: Callable[[Any], Any]) -> str:
     Circular payloads end in the depth limit, so the costly search for them is off.
     """
     if _make_encoder is None:
-        return json.JSONEncoder(
-            check_circular=False, allow_nan=False, separators=(",", ":"), default=default
-        ).encode(value)
+        return json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"), default=default).encode(
+            value
+        )
     plain = (False, False, False)  # sort_keys, skipkeys, allow_nan
     return "".join(_make_encoder(None, default, _quoted, None, ":", ",", *plain)(value, 0))
 

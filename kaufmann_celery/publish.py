@@ -52,9 +52,7 @@ class KafkaOut:
             deadline = time.monotonic() + ACK_TIMEOUT_S
             return [self._wait(one, deadline) for one in pending]
         except kafka_errors.KafkaError as error:
-            raise UnavailableError(
-                f"Kafka did not acknowledge ({type(error).__name__}); check brokers"
-            ) from error
+            raise UnavailableError(f"Kafka did not acknowledge ({type(error).__name__}); check brokers") from error
 
     def refusal(self, record: OutRecord) -> RefusedForGood | None:
         """Return why Kafka would never take *record*, as far as can be known without sending it."""
@@ -72,9 +70,7 @@ class KafkaOut:
         try:
             described = self._admin_client().describe_topics([topic])[0]
         except kafka_errors.KafkaError as error:
-            raise UnavailableError(
-                f"Kafka does not answer ({type(error).__name__}); check brokers"
-            ) from error
+            raise UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers") from error
         self._refuse_unauthorized(topic, described["error_code"])
         count = len(described["partitions"])
         ttl = _COUNT_TTL_S if count else _MISSING_TTL_S
@@ -125,9 +121,7 @@ class KafkaOut:
         if record.partition is None:
             return int(murmur2(record.spread) & 0x7FFFFFFF) % count
         if not 0 <= record.partition < count:
-            raise RefusedForGood(
-                f"topic {record.topic} has {count} partitions, none with number {record.partition}"
-            )
+            raise RefusedForGood(f"topic {record.topic} has {count} partitions, none with number {record.partition}")
         return record.partition
 
     def _refuse_unauthorized(self, topic: str, code: int) -> None:
@@ -164,8 +158,6 @@ def _is_for_good(error: kafka_errors.KafkaError) -> bool:
 
 
 def _for_good(error: kafka_errors.KafkaError, topic: str) -> RefusedForGood:
-    too_large = isinstance(
-        error, (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
-    )
+    too_large = isinstance(error, (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError))
     why = "the record is larger than the topic accepts" if too_large else type(error).__name__
     return RefusedForGood(f"Kafka refuses the record for {topic}: {why}", too_large=too_large)

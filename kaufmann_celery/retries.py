@@ -24,9 +24,7 @@ class RetryPolicy:
     autoretry_for: tuple[type[BaseException], ...] = ()
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
 
-    def countdown(
-        self, error: BaseException, attempt: int, draw: Callable[[], float] = random
-    ) -> float | None:
+    def countdown(self, error: BaseException, attempt: int, draw: Callable[[], float] = random) -> float | None:
         """Return the seconds until the next run, None where the failure is final. *attempt* counts from 1."""
         if not self._applies(error) or attempt > self._most():
             return None

@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 _MAX_MISSES: Final = 10_000
 
 
-class SchemaNotFound(EventError):  # noqa: N818 - named like its kin in errors.py
+class SchemaNotFound(EventError):
     """The schema registry has no such subject, version or id. Register it with `kaufmann migrate-schemas`."""
 
 
-class SchemaRejected(EventError):  # noqa: N818 - named like its kin in errors.py
+class SchemaRejected(EventError):
     """The schema registry refuses a schema: it is invalid, or not compatible with the registered version."""
 
 
@@ -104,9 +104,7 @@ class SchemaRegistry:
         except UnavailableError:
             if cached is None:
                 raise
-            logger.warning(
-                "schema registry is away, using a known schema", extra={"action": "registry_stale"}
-            )
+            logger.warning("schema registry is away, using a known schema", extra={"action": "registry_stale"})
             self._latest[subject] = (cached[0], self._clock() + self._miss_ttl)
             return cached[0]
         except SchemaNotFound:
@@ -145,16 +143,12 @@ class SchemaRegistry:
         Raises:
             SchemaRejected: it is invalid, or not compatible; the message is the registry's reason.
         """
-        answer = self._http.post(
-            f"/subjects/{quote(subject, safe='')}/versions", _request(schema, references)
-        )
+        answer = self._http.post(f"/subjects/{quote(subject, safe='')}/versions", _request(schema, references))
         _raise_for(answer)
         self.forget(subject)
         return int(answer.field("id"))
 
-    def check_compatibility(
-        self, subject: str, schema: Any, references: Iterable[Reference] = ()
-    ) -> list[str]:
+    def check_compatibility(self, subject: str, schema: Any, references: Iterable[Reference] = ()) -> list[str]:
         """What the registry finds incompatible with the latest version; empty also where there is none."""
         path = f"/compatibility/subjects/{quote(subject, safe='')}/versions/latest?verbose=true"
         answer = self._http.post(path, _request(schema, references))
@@ -218,7 +212,8 @@ def _request(schema: Any, references: Iterable[Reference]) -> dict[str, Any]:
 
 
 def _registered(answer: Answer, schema_id: int) -> RegisteredSchema:
-    kind = answer.body.get("schemaType", "AVRO") if isinstance(answer.body, dict) else "AVRO"
+    text = answer.field("schema")
+    kind = answer.body.get("schemaType", "AVRO")
     if kind != "AVRO":
         raise EventError(f"the registered schema is {kind}, not Avro")
     try:
@@ -226,7 +221,7 @@ def _registered(answer: Answer, schema_id: int) -> RegisteredSchema:
             id=int(answer.body.get("id", schema_id)),
             subject=answer.body.get("subject"),
             version=answer.body.get("version"),
-            schema=json.loads(answer.field("schema")),
+            schema=json.loads(text),
             references=tuple(
                 Reference(ref["name"], ref["subject"], int(ref["version"]))
                 for ref in answer.body.get("references") or ()

@@ -113,9 +113,7 @@ def _parts(schema: Any) -> Sequence[Any]:
     if not isinstance(schema, dict):
         return []
     fields = schema.get("fields")
-    types = (
-        [field.get("type") for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
-    )
+    types = [field.get("type") for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
     return types + [schema[part] for part in ("type", "items", "values") if part in schema]
 
 

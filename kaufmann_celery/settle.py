@@ -72,9 +72,7 @@ class Settler:
         answers = self._kafka.publish([record for _, record in sent]) if sent else []
         for (offset, record), answer in zip(sent, answers, strict=True):
             if isinstance(answer, RefusedForGood):
-                refused[offset] = self._instead(
-                    owned, offset, refused.get(offset) or outcomes[offset], record, answer
-                )
+                refused[offset] = self._instead(owned, offset, refused.get(offset) or outcomes[offset], record, answer)
             else:
                 self._counts.published += 1
         return refused
@@ -97,9 +95,7 @@ class Settler:
             return self._failures.refused(owned, pending, error)
         # Already about a failure: what cannot be published is cut to fit, or left out, and the log says so.
         position = owned.position_of(offset)
-        log.critical(
-            "%s of %s cannot be published as it is: %s", record.kind, position, error, extra={"action": "cut"}
-        )
+        log.critical("%s of %s cannot be published as it is: %s", record.kind, position, error, extra={"action": "cut"})
         if error.too_large and record.kind == "error" and record.size > _SMALLEST_CUT:
             return self._failures.cut(owned, pending, outcome)
         rest = tuple(one for one in outcome.records if one is not record)
@@ -119,7 +115,8 @@ class Settler:
         name = pending.decoded.name if pending else "an event"
         log.error(
             "%s %s at %s became an error event: %s after %d attempts",
-            name, pending.decoded.id if pending else "", owned.position_of(offset), outcome.error_type, outcome.attempts,
+            name, pending.decoded.id if pending else "", owned.position_of(offset), outcome.error_type,
+            outcome.attempts,
             extra={
                 "action": "error_event", "event": name, "topic": owned.partition.topic,
                 "partition": owned.partition.partition, "offset": offset,

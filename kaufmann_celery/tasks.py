@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _DEPLOY_SIGNALS = ("(SIGTERM)", "(SIGINT)")
 
 
-class EventRequest(Request):  # type: ignore[misc] # Celery has no types
+class EventRequest(Request):
     """A task as the worker's main process knows it: the one place that hears of a child's death at once."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
@@ -72,7 +72,7 @@ class EventRequest(Request):  # type: ignore[misc] # Celery has no types
             log.warning("Redis is away; %s waits for its lease to end", self.id, extra={"action": "release"})
 
 
-class EventTask(Task):  # type: ignore[misc] # Celery has no types
+class EventTask(Task):
     """Runs events of one name or glob. Sent by the ingester only; its arguments are positions and opaque text."""
 
     abstract = True
@@ -101,9 +101,7 @@ class EventTask(Task):  # type: ignore[misc] # Celery has no types
     ) -> str:
         """Handle the events; raise the first handler's failure, so that Celery and Flower show it."""
         runtime = runtime_of(self.kaufmann)
-        ledger = RunLedger(
-            runtime.ledger, base, incarnation, run_id(self.request.id), self.kaufmann.config.lease
-        )
+        ledger = RunLedger(runtime.ledger, base, incarnation, run_id(self.request.id), self.kaufmann.config.lease)
         run = TaskRun(runtime, self.handler, ledger, topic, partition)
         done = run.run([(offset, d) for offset, d in events], texts)
         if run.failures:

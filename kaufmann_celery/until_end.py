@@ -43,9 +43,7 @@ class UntilEnd:
             finally:
                 consumer.close()
         except kafka_errors.KafkaError as error:
-            raise UnavailableError(
-                f"Kafka does not answer ({type(error).__name__}); check brokers"
-            ) from error
+            raise UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers") from error
         self._ends = {partition: end for partition, end in ends.items() if end > firsts[partition]}
 
     def is_settled(self, owned: Mapping[TopicPartition, OwnedPartition]) -> bool:

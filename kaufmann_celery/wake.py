@@ -1,4 +1,4 @@
-"""Workers tell the owner of a partition that there is something to settle. A hint only: a sweep finds what it misses."""
+"""Workers tell a partition's owner that there is something to settle. A hint: a sweep finds what it misses."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class WakeListener:
                 self._stop.wait(_RETRY_S)
 
     def _listen(self) -> None:
-        with self._connection.client.pubsub(ignore_subscribe_messages=False) as pubsub:
+        with self._connection.client.pubsub() as pubsub:  # type: ignore[no-untyped-call] # redis-py types only part of itself
             pubsub.subscribe(self._channel)
             while not self._stop.is_set():
                 message = pubsub.get_message(timeout=1.0)

@@ -6,14 +6,14 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kaufmann_celery.error_event import ErrorEvents, FieldsOf
-from kaufmann_celery.ledger import LedgerConnection, connect
 from kaufmann_celery.leases import Leases
+from kaufmann_celery.ledger import LedgerConnection, connect
 from kaufmann_celery.outputs import Composer
 from kaufmann_celery.schema_registry import SchemaRegistry
-from kaufmann_celery.transcoders.writing import AvroWriter
+from kaufmann_celery.transcoders.writing import AvroWriter, Framing
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -27,7 +27,7 @@ class WorkerRuntime:
         self.config: Config = kaufmann.config
         self.ledger: LedgerConnection = connect(self.config.redis_url, kaufmann.transport_options)
         self.registry = SchemaRegistry(self.config.schema_registry_url)
-        self.composer = Composer(self.config, AvroWriter(self.registry, framing=self.config.framing))
+        self.composer = Composer(self.config, AvroWriter(self.registry, framing=cast(Framing, self.config.framing)))
         self.error_events = ErrorEvents(self.config, self.composer, FieldsOf(self.registry))
         self.leases = Leases(self.config.lease)
         self._on_error = kaufmann.on_error_for

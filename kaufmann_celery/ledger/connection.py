@@ -14,14 +14,19 @@ from urllib.parse import unquote, urlsplit
 import redis
 from redis.exceptions import (
     ClusterDownError,
-    ConnectionError as RedisConnectionError,
     MasterDownError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    TimeoutError as RedisTimeoutError,
     TryAgainError,
 )
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+from redis.sentinel import Sentinel
 
 from kaufmann_celery.errors import UnavailableError
 
@@ -131,14 +136,14 @@ def connect(url: str, transport_options: Mapping[str, Any] | None = None) -> Led
 
 def _by_sentinel(url: str, transport_options: Mapping[str, Any], options: dict[str, Any]) -> redis.Redis:
     parts = [urlsplit(one) for one in url.split(";")]
-    sentinel = redis.sentinel.Sentinel(
+    sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis-py types only part of itself
         [(part.hostname, part.port or 26379) for part in parts],
         sentinel_kwargs=dict(transport_options.get("sentinel_kwargs", {})),
         **options,
     )
     password = unquote(parts[0].password) if parts[0].password else None
     database = int(parts[0].path.strip("/") or 0)
-    master: redis.Redis = sentinel.master_for(
+    master: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call] # as above
         transport_options.get("master_name", "mymaster"), password=password, db=database
     )
     return master

@@ -21,7 +21,7 @@ _CHUNK = 1000
 class Fenced(KaufmannError):
     """Another ingester owns this partition now, or the ledger lost its data: drop the partition."""
 
-    def __init__(self, lost: bool) -> None:
+    def __init__(self, *, lost: bool) -> None:
         super().__init__()
         #: True where the ledger is gone or another's, False where another ingester owns the partition.
         self.lost = lost

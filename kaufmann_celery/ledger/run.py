@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection
@@ -57,9 +58,8 @@ class RunLedger:
         """
         return int(self._run("release", self.run, reason, int(at_fault), text, *_flat(events)))
 
-    def _run(self, script: str, *args: str | int | bytes) -> list[bytes] | int:
-        answer: list[bytes] | int = self.connection.run(script, keys_of(self.base), [self.incarnation, *args])
-        return answer
+    def _run(self, script: str, *args: str | int | bytes) -> Any:
+        return self.connection.run(script, keys_of(self.base), [self.incarnation, *args])
 
 
 def _flat(events: Sequence[tuple[int, int]]) -> list[int]:

@@ -94,8 +94,7 @@ def _kafka_jars(progress: Progress) -> list[Path]:
 
     context = maven.context(maven.Report(f"kafka: downloading Apache Kafka {KAFKA} (43 MB, once)", progress))
     wanted = [
-        context.create_dependency(dataclasses.replace(Coordinate.parse(part), scope="compile"))
-        for part in _KAFKA_PARTS
+        context.create_dependency(dataclasses.replace(Coordinate.parse(part), scope="compile")) for part in _KAFKA_PARTS
     ]
     inputs, transitive = context.resolver.resolve(wanted)
     needed = [*inputs, *(one for one in transitive if one.scope in ("compile", "runtime"))]

@@ -68,16 +68,12 @@ def start_time(pid: int) -> str | None:
 
 def _start_time_from_ps(pid: int) -> str | None:
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    listing = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
-    )
+    listing = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     state, _, started = listing.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else started.strip()
 
 
-def launch(
-    command: Sequence[str], *, directory: Path, log: Path, env: Mapping[str, str], pid_file: Path
-) -> int:
+def launch(command: Sequence[str], *, directory: Path, log: Path, env: Mapping[str, str], pid_file: Path) -> int:
     """Start *command* detached, in a session of its own, its output appended to *log*; return its pid.
 
     The pid is in *pid_file* (plain digits) before this returns, and whatever happens to the caller.

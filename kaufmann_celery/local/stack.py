@@ -45,9 +45,7 @@ class LocalStack:
 
     def __init__(self, directory: Path | str = ".kaufmann", *, services: Collection[str] = NAMES) -> None:
         if unknown := set(services) - set(NAMES):
-            raise LocalStackError(
-                f"Unknown service: {', '.join(sorted(unknown))}. There are: {', '.join(NAMES)}"
-            )
+            raise LocalStackError(f"Unknown service: {', '.join(sorted(unknown))}. There are: {', '.join(NAMES)}")
         self.directory = Path(directory).absolute()
         self._services = [kind(self.directory / kind.name) for kind in SERVICES if kind.name in services]
 
@@ -120,9 +118,7 @@ class LocalStack:
 
     def _create_directory(self) -> None:
         if not self._exists() and (foreign := [name for name in NAMES if (self.directory / name).exists()]):
-            raise LocalStackError(
-                f"{self.directory} holds a {foreign[0]!r} that is not a stack's: choose another"
-            )
+            raise LocalStackError(f"{self.directory} holds a {foreign[0]!r} that is not a stack's: choose another")
         try:
             for service in self._services:
                 service.directory.mkdir(parents=True, exist_ok=True)
@@ -154,9 +150,7 @@ class LocalStack:
             return ServiceStatus(service.name, "stopped", None, None, service.log)
         if not record.alive:
             return ServiceStatus(service.name, "died", None, None, service.log)
-        return ServiceStatus(
-            service.name, "running", record.pid, service.address(self._ports(service)), service.log
-        )
+        return ServiceStatus(service.name, "running", record.pid, service.address(self._ports(service)), service.log)
 
     def _settings(self, services: Collection[Service]) -> dict[str, str]:
         return {service.setting: service.address(self._ports(service)) for service in services}

@@ -14,9 +14,7 @@ from kaufmann_celery.local.stack import NAMES, LocalStack
 
 
 @contextmanager
-def temporary_stack(
-    services: Collection[str] = NAMES, directory: Path | str | None = None
-) -> Iterator[dict[str, str]]:
+def temporary_stack(services: Collection[str] = NAMES, directory: Path | str | None = None) -> Iterator[dict[str, str]]:
     """Run a stack for the length of a `with` block, yielding its settings; it cannot outlive this process.
 
     Without *directory* its data is in a temporary one that is deleted at the end; a given one is kept.

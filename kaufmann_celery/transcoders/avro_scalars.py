@@ -20,7 +20,7 @@ _LONG: Final = range(-(2**63), 2**63)
 _FLOAT_MAX: Final = 3.4028235677973366e38
 
 
-class Mismatch(Exception):  # noqa: N818 - it says what is wrong with a value, and never leaves this package
+class Mismatch(Exception):
     """A value does not fit; *path* is filled from the inside out while it travels up."""
 
     def __init__(self, reason: str) -> None:

@@ -52,9 +52,7 @@ class AvroReader:
         self._older: dict[str, tuple[int, list[int]]] = {}
         self._stray_prefixes: dict[str, int] = {}
 
-    def read(
-        self, subject: str | Sequence[str] | None, value: bytes, headers: Mapping[str, bytes]
-    ) -> Decoded:
+    def read(self, subject: str | Sequence[str] | None, value: bytes, headers: Mapping[str, bytes]) -> Decoded:
         """Payload and meta of a record's value.
 
         Of several subjects the first that the registry has counts. None: only a header or a prefix can name

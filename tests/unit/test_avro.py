@@ -132,9 +132,7 @@ def test_a_union_of_names_needs_only_its_references() -> None:
 
 
 def test_metadata_is_as_good_a_name_as_meta() -> None:
-    schema = AvroSchema(
-        record(field("metadata", record(field("a", "int"), name="m")), field("payload", "string"))
-    )
+    schema = AvroSchema(record(field("metadata", record(field("a", "int"), name="m")), field("payload", "string")))
     assert schema.decode(number(5) + text("x")) == ("x", {"a": 5})
     assert schema.encode("x", {"a": 5}) == number(5) + text("x")
 
@@ -146,9 +144,7 @@ def test_a_plain_record_is_all_payload() -> None:
     assert not schema.carries_meta
 
 
-@pytest.mark.parametrize(
-    ("schema", "body", "value"), [("string", text("é"), "é"), (["null", "int"], b"\x02\x08", 4)]
-)
+@pytest.mark.parametrize(("schema", "body", "value"), [("string", text("é"), "é"), (["null", "int"], b"\x02\x08", 4)])
 def test_a_type_without_a_name_is_all_payload(schema: Any, body: bytes, value: Any) -> None:
     avro = AvroSchema(schema)
     assert avro.decode(body) == (value, {})
@@ -162,9 +158,7 @@ def test_only_meta_fields_that_the_schema_has_are_written() -> None:
 
 def test_a_meta_timestamp_may_have_a_logical_type() -> None:
     stamp = {"type": "long", "logicalType": "timestamp-millis"}
-    schema = AvroSchema(
-        record(field("meta", record(field("timestamp", stamp), name="m")), field("payload", "int"))
-    )
+    schema = AvroSchema(record(field("meta", record(field("timestamp", stamp), name="m")), field("payload", "int")))
     body = number(1_709_168_523_000) + number(1)
     assert schema.encode(1, {"timestamp": "2024-02-29T01:02:03Z"}) == body
     assert schema.decode(body) == (1, {"timestamp": datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC)})
@@ -174,16 +168,32 @@ LOGICAL: list[tuple[Any, bytes, Any]] = [
     ({"type": "int", "logicalType": "date"}, number(1), date(1970, 1, 2)),
     ({"type": "int", "logicalType": "time-millis"}, number(1001), time(0, 0, 1, 1000)),
     ({"type": "long", "logicalType": "time-micros"}, number(1_000_001), time(0, 0, 1, 1)),
-    ({"type": "long", "logicalType": "timestamp-millis"}, number(-1), datetime(1969, 12, 31, 23, 59, 59, 999000, UTC)),
+    (
+        {"type": "long", "logicalType": "timestamp-millis"},
+        number(-1),
+        datetime(1969, 12, 31, 23, 59, 59, 999000, UTC),
+    ),
     ({"type": "long", "logicalType": "timestamp-micros"}, number(1), datetime(1970, 1, 1, 0, 0, 0, 1, UTC)),
-    ({"type": "long", "logicalType": "local-timestamp-micros"}, number(1), datetime(1970, 1, 1, 0, 0, 0, 1)),  # noqa: DTZ001
+    ({"type": "long", "logicalType": "local-timestamp-micros"}, number(1), datetime(1970, 1, 1, 0, 0, 0, 1)),
     ({"type": "long", "logicalType": "timestamp-nanos"}, number(1), 1),
-    ({"type": "string", "logicalType": "uuid"}, text("12345678-1234-5678-1234-567812345678"), UUID(int=0x12345678123456781234567812345678)),
+    (
+        {"type": "string", "logicalType": "uuid"},
+        text("12345678-1234-5678-1234-567812345678"),
+        UUID(int=0x12345678123456781234567812345678),
+    ),
     ({"type": "fixed", "name": "u", "size": 16, "logicalType": "uuid"}, bytes(15) + b"\x01", UUID(int=1)),
     ({"type": "fixed", "name": "d", "size": 12, "logicalType": "duration"}, bytes(12), bytes(12)),
-    ({"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}, number(2) + b"\xfb\x2e", Decimal("-12.34")),
-    ({"type": "fixed", "name": "f", "size": 2, "logicalType": "decimal", "precision": 4, "scale": 2}, b"\x04\xd2", Decimal("12.34")),
-]  # fmt: skip
+    (
+        {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2},
+        number(2) + b"\xfb\x2e",
+        Decimal("-12.34"),
+    ),
+    (
+        {"type": "fixed", "name": "f", "size": 2, "logicalType": "decimal", "precision": 4, "scale": 2},
+        b"\x04\xd2",
+        Decimal("12.34"),
+    ),
+]
 
 
 @pytest.mark.parametrize(("schema", "body", "value"), LOGICAL, ids=lambda case: str(case)[:40])
@@ -255,17 +265,23 @@ def test_an_array_of_few_nulls_is_read() -> None:
 
 
 FAULTS: list[tuple[Any, str]] = [
-    (PAYLOAD | {"items": [{"sku": "secret", "price": 1.0}, {"sku": "b", "price": "secret"}]}, "payload.items[1].price: expected double, got str"),
+    (
+        PAYLOAD | {"items": [{"sku": "secret", "price": 1.0}, {"sku": "b", "price": "secret"}]},
+        "payload.items[1].price: expected double, got str",
+    ),
     (PAYLOAD | {"items": [{"sku": "a", "price": True}]}, "payload.items[0].price: expected double, got bool"),
     (PAYLOAD | {"items": "secret"}, "payload.items: expected array, got str"),
     (PAYLOAD | {"note": 5}, "payload.note: expected string, got int"),
     (PAYLOAD | {"note": b"secret"}, "payload.note: expected string, got bytes"),
-    (PAYLOAD | {"note": "secret\ud800"}, "payload.note: expected text that UTF-8 can hold, got half of a surrogate pair"),
+    (
+        PAYLOAD | {"note": "secret\ud800"},
+        "payload.note: expected text that UTF-8 can hold, got half of a surrogate pair",
+    ),
     (PAYLOAD | {"colour": "secret"}, "payload.colour: record payload_of_order has no such field"),
     ({"note": "secret"}, "payload.id: missing, and the schema has no default for it"),
     (PAYLOAD | {"id": None}, "payload.id: expected string, got null"),
     (["secret"], "payload: expected record payload_of_order, got list"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("payload", "message"), FAULTS, ids=lambda case: str(case)[-30:])
@@ -283,19 +299,40 @@ def test_meta_that_lacks_a_field_is_named_as_well() -> None:
 
 
 WRONG: list[tuple[Any, Any]] = [
-    ("int", True), ("int", 2**31), ("int", 1.0), ("int", "1"), ("long", 2**63), ("boolean", 1), ("boolean", "x"),
-    ("float", 1e300), ("float", True), ("double", 10**400), ("double", Decimal(1)), ("string", b"x"), ("bytes", "x"),
-    ("null", 0), ({"type": "fixed", "name": "f", "size": 2}, b"abc"), ({"type": "fixed", "name": "f", "size": 2}, "ab"),
-    (ENUM, "C"), (ENUM, ["A"]), ({"type": "array", "items": "int"}, {1}), ({"type": "array", "items": "string"}, "ab"),
-    ({"type": "map", "values": "int"}, {1: 1}), ({"type": "map", "values": "int"}, {"secret": "x"}),
-    (["null", "int", "string"], 1.5), ({"type": "int", "logicalType": "date"}, datetime(2024, 1, 1, tzinfo=UTC)),
-    ({"type": "long", "logicalType": "timestamp-micros"}, datetime(2024, 1, 1)),  # noqa: DTZ001
+    ("int", True),
+    ("int", 2**31),
+    ("int", 1.0),
+    ("int", "1"),
+    ("long", 2**63),
+    ("boolean", 1),
+    ("boolean", "x"),
+    ("float", 1e300),
+    ("float", True),
+    ("double", 10**400),
+    ("double", Decimal(1)),
+    ("string", b"x"),
+    ("bytes", "x"),
+    ("null", 0),
+    ({"type": "fixed", "name": "f", "size": 2}, b"abc"),
+    ({"type": "fixed", "name": "f", "size": 2}, "ab"),
+    (ENUM, "C"),
+    (ENUM, ["A"]),
+    ({"type": "array", "items": "int"}, {1}),
+    ({"type": "array", "items": "string"}, "ab"),
+    ({"type": "map", "values": "int"}, {1: 1}),
+    ({"type": "map", "values": "int"}, {"secret": "x"}),
+    (["null", "int", "string"], 1.5),
+    ({"type": "int", "logicalType": "date"}, datetime(2024, 1, 1, tzinfo=UTC)),
+    ({"type": "long", "logicalType": "timestamp-micros"}, datetime(2024, 1, 1)),
     ({"type": "long", "logicalType": "local-timestamp-micros"}, datetime(2024, 1, 1, tzinfo=UTC)),
     ({"type": "long", "logicalType": "timestamp-millis"}, "2024-01-01T00:00:00Z"),
-    ({"type": "string", "logicalType": "uuid"}, "secret"), ({"type": "int", "logicalType": "time-millis"}, "secret"),
-    *[({"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": 1}, bad)
-      for bad in (Decimal("1.23"), Decimal(123), Decimal("1E+2"), Decimal("NaN"), 1.5, 5)],
-]  # fmt: skip
+    ({"type": "string", "logicalType": "uuid"}, "secret"),
+    ({"type": "int", "logicalType": "time-millis"}, "secret"),
+    *[
+        ({"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": 1}, bad)
+        for bad in (Decimal("1.23"), Decimal(123), Decimal("1E+2"), Decimal("NaN"), 1.5, 5)
+    ],
+]
 
 
 @pytest.mark.parametrize(("schema", "value"), WRONG, ids=repr)
@@ -374,9 +411,18 @@ def test_a_reader_schema_that_cannot_take_the_writers_is_a_decode_error() -> Non
 
 @pytest.mark.parametrize(
     "schema",
-    [5, None, {}, {"type": "record"}, {"type": "enum", "name": "e"}, record(field("a", "nowhere")), record({"name": "a"}), record(field("a", "bytes", default=5))],
+    [
+        5,
+        None,
+        {},
+        {"type": "record"},
+        {"type": "enum", "name": "e"},
+        record(field("a", "nowhere")),
+        record({"name": "a"}),
+        record(field("a", "bytes", default=5)),
+    ],
     ids=repr,
-)  # fmt: skip
+)
 def test_what_is_no_avro_schema_is_said_so(schema: Any) -> None:
     with pytest.raises(EventError, match="not valid Avro"):
         AvroSchema(schema)

@@ -115,7 +115,7 @@ def test_mutual_recursion_is_recursion() -> None:
 
 
 def test_a_wide_value_of_a_recursive_type_is_no_deeper_than_it_is() -> None:
-    payload = {"children": [{"children": []}] * 5_000}
+    payload: dict[str, Any] = {"children": [{"children": []}] * 5_000}
     schema = AvroSchema(TREE)
     assert schema.decode(schema.encode(payload, {})) == (payload, {})
     assert loads(dumps(payload)) == payload
@@ -123,10 +123,21 @@ def test_a_wide_value_of_a_recursive_type_is_no_deeper_than_it_is() -> None:
 
 def test_every_kind_of_value_is_walked_to_its_end() -> None:
     kinds: list[Any] = [
-        "null", "boolean", "int", "long", "float", "double", "bytes", "string",
-        {"type": "fixed", "name": "f", "size": 3}, {"type": "enum", "name": "e", "symbols": ["A"]},
-        {"type": "map", "values": "long"}, {"type": "array", "items": "string"}, ["null", "string"], ["null", "all"],
-    ]  # fmt: skip
+        "null",
+        "boolean",
+        "int",
+        "long",
+        "float",
+        "double",
+        "bytes",
+        "string",
+        {"type": "fixed", "name": "f", "size": 3},
+        {"type": "enum", "name": "e", "symbols": ["A"]},
+        {"type": "map", "values": "long"},
+        {"type": "array", "items": "string"},
+        ["null", "string"],
+        ["null", "all"],
+    ]
     fields = [{"name": f"x{index}", "type": kind} for index, kind in enumerate(kinds)]
     schema = AvroSchema({"type": "record", "name": "all", "fields": fields})
     values = [None, True, -70, 2**60, 1.5, 2.5, b"ab", "é", b"abc", "A", {"k": 5}, ["", "y"], "z", None]

@@ -22,7 +22,7 @@ from kaufmann_celery.transcoders.avro import AvroSchema
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["~:bytes", '"~:=', "__type__"])
 FLOATS = st.floats(width=32) | st.sampled_from([math.nan, math.inf, -math.inf, -0.0])
-YEARS = {"min_value": datetime(1, 1, 1), "max_value": datetime(9999, 12, 31, 23, 59, 59)}  # noqa: DTZ001
+FIRST, LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)
 LONGS = st.integers(-(2**63), 2**63 - 1)
 
 
@@ -36,8 +36,8 @@ def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
 
 
 Case = tuple[Any, st.SearchStrategy[Any]]
-AWARE = st.datetimes(**YEARS, timezones=st.just(UTC))
-NAIVE = st.datetimes(**YEARS)
+NAIVE = st.datetimes(FIRST, LAST)
+AWARE = NAIVE.map(lambda moment: moment.replace(tzinfo=UTC))
 SCALARS: list[Case] = [
     ("null", st.none()),
     ("boolean", st.booleans()),
@@ -59,12 +59,21 @@ SCALARS: list[Case] = [
     ({"type": "string", "logicalType": "uuid"}, st.uuids()),
 ]
 NAMED: list[Callable[[str], Case]] = [
-    lambda name: ({"type": "enum", "name": name, "symbols": ["A", "B", "_c"]}, st.sampled_from(["A", "B", "_c"])),
+    lambda name: (
+        {"type": "enum", "name": name, "symbols": ["A", "B", "_c"]},
+        st.sampled_from(["A", "B", "_c"]),
+    ),
     lambda name: ({"type": "fixed", "name": name, "size": 5}, st.binary(min_size=5, max_size=5)),
     lambda name: ({"type": "fixed", "name": name, "size": 16, "logicalType": "uuid"}, st.uuids()),
-    lambda name: ({"type": "fixed", "name": name, "size": 12, "logicalType": "duration"}, st.binary(min_size=12, max_size=12)),
-    lambda name: ({"type": "fixed", "name": name, "size": 9, "logicalType": "decimal", "precision": 20, "scale": 3}, decimals(20, 3)),
-]  # fmt: skip
+    lambda name: (
+        {"type": "fixed", "name": name, "size": 12, "logicalType": "duration"},
+        st.binary(min_size=12, max_size=12),
+    ),
+    lambda name: (
+        {"type": "fixed", "name": name, "size": 9, "logicalType": "decimal", "precision": 20, "scale": 3},
+        decimals(20, 3),
+    ),
+]
 #: Branches that no value of another one fits, so that a union's branch is told by the value.
 APART: list[Case] = [SCALARS[index] for index in (0, 1, 3, 6, 7)]
 
@@ -112,17 +121,15 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return list(one) == list(other) and all(same(item, other[key]) for key, item in one.items())
+        return one.keys() == other.keys() and all(same(item, other[key]) for key, item in one.items())
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, datetime):
-        return one == other and one.tzinfo == other.tzinfo
+        return bool(one == other and one.tzinfo == other.tzinfo)
     return repr(one) == repr(other) if isinstance(one, float | Decimal) else bool(one == other)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(cases(), st.data())
 def test_data_of_any_schema_survives_bytes_and_text(case: Case, data: st.DataObject) -> None:
     schema, values = case
@@ -137,9 +144,7 @@ def test_data_of_any_schema_survives_bytes_and_text(case: Case, data: st.DataObj
     assert same(loads(kombu_loads(kombu_dumps({"args": [text]}))["args"][0]), read)
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(cases(), st.data())
 def test_the_bytes_are_those_of_fastavro(case: Case, data: st.DataObject) -> None:
     schema, values = case

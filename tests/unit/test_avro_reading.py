@@ -1,4 +1,4 @@
-"""How a record says which schema wrote it. The registry's answers come from memory, through the real client."""
+"""How a record says which schema wrote it. The real client gets its answers from memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class InMemory(BaseAdapter):
                 self.answers[f"/schemas/ids/{number}"] = {"schema": said["schema"]}
                 self.answers[f"/schemas/guids/{uuid.UUID(int=number)}"] = {"schema": said["schema"]}
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *_args: Any, **_options: Any) -> requests.Response:
         path = request.path_url
         self.asked.append(path)
         response = requests.Response()
@@ -191,9 +191,7 @@ def test_a_schema_in_schema_path_is_the_reader_schema(tmp_path: Path) -> None:
 
 
 def test_raw_framing_is_the_bare_body_and_a_header() -> None:
-    written = AvroWriter(registry_of(InMemory(y=["int"], x=[TWO_TEXTS]))).write(
-        "x", VALUE, {"message_id": "m"}
-    )
+    written = AvroWriter(registry_of(InMemory(y=["int"], x=[TWO_TEXTS]))).write("x", VALUE, {"message_id": "m"})
     assert (written.value, written.headers, written.carries_meta) == (
         BODY,
         (("kaufmann-schema-id", b"2"),),

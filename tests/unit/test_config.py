@@ -21,9 +21,7 @@ def load(
     conf: dict[str, Any] | None = None,
     app_broker: str | None = None,
 ) -> Config:
-    return load_config(
-        "orders", keywords=keywords or {}, conf=conf or {}, environ=environ or {}, app_broker=app_broker
-    )
+    return load_config("orders", keywords=keywords or {}, conf=conf or {}, environ=environ or {}, app_broker=app_broker)
 
 
 def test_without_any_source_every_setting_has_its_default() -> None:
@@ -190,9 +188,7 @@ def test_kafka_options_are_json_or_a_dict_and_cannot_be_changed() -> None:
 
 
 def test_numbers_in_text_are_read() -> None:
-    config = load(
-        environ={"KAUFMANN_MAX_WINDOW": " 20_000 ", "KAUFMANN_LEASE": "0.5"}, conf={"kaufmann_lease": 3}
-    )
+    config = load(environ={"KAUFMANN_MAX_WINDOW": " 20_000 ", "KAUFMANN_LEASE": "0.5"}, conf={"kaufmann_lease": 3})
     assert (config.max_window, config.lease) == (20_000, 0.5)
 
 

@@ -19,9 +19,7 @@ def faults(
     app_broker: str | None = None,
 ) -> list[str]:
     with pytest.raises(ConfigError) as raised:
-        load_config(
-            service, keywords=keywords or {}, conf=conf or {}, environ=environ or {}, app_broker=app_broker
-        )
+        load_config(service, keywords=keywords or {}, conf=conf or {}, environ=environ or {}, app_broker=app_broker)
     return str(raised.value).splitlines()
 
 
@@ -56,8 +54,7 @@ def test_all_faults_are_reported_together() -> None:
             "service: must be 1 to 249 letters, digits, dots, underscores or hyphens, got 'two words' "
             "(from Kaufmann(...))",
             "commit_interval: must be a number of seconds, got '5s' (from app.conf.kaufmann_commit_interval)",
-            "ordering: must be unordered, key or partition, did you mean key?, got 'keys' "
-            "(from KAUFMANN_ORDERING)",
+            "ordering: must be unordered, key or partition, did you mean key?, got 'keys' (from KAUFMANN_ORDERING)",
             "lease: must be above 0 seconds, got -1 (from keyword)",
         ]
     )
@@ -68,9 +65,7 @@ def test_a_value_that_a_better_source_replaces_is_not_checked() -> None:
     assert config.lease == 1.0
 
 
-@pytest.mark.parametrize(
-    "name", ["max_demand", "max_window", "commit_threshold", "max_attempts", "max_event_bytes"]
-)
+@pytest.mark.parametrize("name", ["max_demand", "max_window", "commit_threshold", "max_attempts", "max_event_bytes"])
 def test_counts_begin_at_one(name: str) -> None:
     assert f"{name}: must be at least 1, got 0" in faults({name: 0})[0]
 
@@ -199,15 +194,11 @@ def test_the_http_address_is_a_host_and_a_port(given: str) -> None:
 
 @pytest.mark.parametrize("given", ["{", "[]", "security", 3, {1: 2}])
 def test_kafka_options_are_an_object(given: object) -> None:
-    assert (
-        fault({"kafka_options": given}) == "kafka_options: must be a JSON object or a dict with text as keys"
-    )
+    assert fault({"kafka_options": given}) == "kafka_options: must be a JSON object or a dict with text as keys"
 
 
 def test_kafka_options_leave_alone_what_has_its_own_setting() -> None:
-    assert fault({"kafka_options": {"group_id": "x"}}).endswith(
-        "must not hold group_id: set consumer_group instead"
-    )
+    assert fault({"kafka_options": {"group_id": "x"}}).endswith("must not hold group_id: set consumer_group instead")
 
 
 @pytest.mark.parametrize("name", ["event_handler_mod", "producer_mod", "metadata_mod"])
@@ -245,9 +236,7 @@ def test_the_window_is_no_smaller_than_the_demand() -> None:
 
 
 def test_a_service_does_not_consume_its_own_dead_letters() -> None:
-    assert (
-        fault({"dead_letter_topic": "orders"}) == "dead_letter_topic: must not be one of subscription_topics"
-    )
+    assert fault({"dead_letter_topic": "orders"}) == "dead_letter_topic: must not be one of subscription_topics"
 
 
 @pytest.mark.parametrize("service", ["", "a b", "ü", None])
@@ -268,8 +257,7 @@ def test_an_unknown_name_is_a_fault_whatever_it_holds(given: object) -> None:
 def test_url_and_uri_must_agree_within_a_source() -> None:
     both = {"KAUFMANN_SCHEMA_REGISTRY_URL": "http://a", "KAUFMANN_SCHEMA_REGISTRY_URI": "http://b"}
     assert faults(environ=both) == [
-        "schema_registry_url: KAUFMANN_SCHEMA_REGISTRY_URL and KAUFMANN_SCHEMA_REGISTRY_URI differ, "
-        "set one of them"
+        "schema_registry_url: KAUFMANN_SCHEMA_REGISTRY_URL and KAUFMANN_SCHEMA_REGISTRY_URI differ, set one of them"
     ]
     same = dict.fromkeys(both, "http://a")
     assert load_config("orders", keywords={}, conf={}, environ=same).schema_registry_url == ("http://a",)
@@ -278,9 +266,7 @@ def test_url_and_uri_must_agree_within_a_source() -> None:
 def test_a_variable_and_its_file_are_not_both_set(tmp_path: Path) -> None:
     (tmp_path / "lease").write_text("3")
     environ = {"KAUFMANN_LEASE": "3", "KAUFMANN_LEASE_FILE": str(tmp_path / "lease")}
-    assert faults(environ=environ) == [
-        "lease: KAUFMANN_LEASE and KAUFMANN_LEASE_FILE are both set, set one of them"
-    ]
+    assert faults(environ=environ) == ["lease: KAUFMANN_LEASE and KAUFMANN_LEASE_FILE are both set, set one of them"]
 
 
 def test_a_directory_and_bytes_cannot_be_read_as_a_secret(tmp_path: Path) -> None:

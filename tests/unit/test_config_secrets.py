@@ -114,9 +114,7 @@ def test_an_object_among_kafka_options_shows_its_type_alone() -> None:
     assert "Provider" in shown(config)
 
 
-@pytest.mark.parametrize(
-    "name", ["MAX_DEMAND", "BROKERS", "ORDERING", "SERVICE_NAME", "REDIS_URL", "KAFKA_OPTIONS"]
-)
+@pytest.mark.parametrize("name", ["MAX_DEMAND", "BROKERS", "ORDERING", "SERVICE_NAME", "REDIS_URL", "KAFKA_OPTIONS"])
 def test_a_mounted_secret_in_the_wrong_place_is_not_shown(name: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hunter2\nhunter2")
     with pytest.raises(ConfigError) as raised:
@@ -173,9 +171,7 @@ def test_mask_takes_any_text(text: str) -> None:
     assert isinstance(mask(text), str)
 
 
-@pytest.mark.parametrize(
-    "part", ["a", "http://", "http://a@b,", "x:// ", "x://,;", "?", "?pass", "?a", "&key="]
-)
+@pytest.mark.parametrize("part", ["a", "http://", "http://a@b,", "x:// ", "x://,;", "?", "?pass", "?a", "&key="])
 def test_mask_takes_long_text_in_its_stride(part: str) -> None:
     began = time.process_time()
     mask("x://" + part * (100_000 // len(part)))
@@ -186,8 +182,7 @@ def test_mask_takes_long_text_in_its_stride(part: str) -> None:
 def test_a_config_is_shown_short_with_what_identifies_it() -> None:
     config = load({"redis_url": "redis://:pw@r", "schema_registry_url": "http://a,http://u:pw@b", "lease": 3})
     assert repr(config) == (
-        "<Config orders: brokers localhost:9092, group orders, "
-        "redis redis://:***@r, registry http://a, http://u:***@b>"
+        "<Config orders: brokers localhost:9092, group orders, redis redis://:***@r, registry http://a, http://u:***@b>"
     )
 
 

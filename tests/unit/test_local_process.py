@@ -118,9 +118,7 @@ def test_the_pid_is_on_disk_before_the_pid_file_is_written(tmp_path: Path) -> No
     path = tmp_path / "redis" / "process.json"
     path.parent.mkdir()
     bare = pidfiles.launched_path(path)
-    pid = process.launch(
-        ["sleep", "60"], directory=tmp_path, log=tmp_path / "log", env=os.environ, pid_file=bare
-    )
+    pid = process.launch(["sleep", "60"], directory=tmp_path, log=tmp_path / "log", env=os.environ, pid_file=bare)
 
     pidfiles.adopt(path, "the owner")  # as the guard does when the starter was killed right here
 

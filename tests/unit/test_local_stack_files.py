@@ -43,9 +43,7 @@ def test_variables_that_would_reconfigure_a_service_are_not_passed_on(
     passed_on = services.environment()
 
     assert passed_on["LANG"] == "C.UTF-8"
-    assert not {"JAVA_TOOL_OPTIONS", "QUARKUS_HTTP_PORT", "APICURIO_STORAGE_KIND", "CLASSPATH"} & set(
-        passed_on
-    )
+    assert not {"JAVA_TOOL_OPTIONS", "QUARKUS_HTTP_PORT", "APICURIO_STORAGE_KIND", "CLASSPATH"} & set(passed_on)
 
 
 def test_an_unknown_service_is_refused_with_those_there_are(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ TYPED = [
     time(23, 59, 59, 999999),
     datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=UTC),
     datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=-5))),
-    datetime(1, 1, 1),  # noqa: DTZ001 - naive on purpose
+    datetime(1, 1, 1),
     UUID("12345678-1234-5678-1234-567812345678"),
     timedelta(days=-1, seconds=5, microseconds=7),
     float("inf"),
@@ -97,9 +97,7 @@ def nested(depth: int) -> Any:
     return value
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda value: value, lambda value: {"~:bytes": 1, "nan": math.inf, "x": value}]
-)
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"~:bytes": 1, "nan": math.inf, "x": value}])
 def test_nesting_up_to_the_limit_comes_back(wrap: Any) -> None:
     payload = wrap(nested(MAX_DEPTH - 1))
     assert loads(dumps(payload)) == payload

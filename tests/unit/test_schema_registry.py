@@ -45,9 +45,7 @@ def server() -> Iterator[Loopback]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             state.asked.append((self.command, self.path, body, self.headers.get("Authorization")))
-            status, said = state.answers.get(
-                self.path, (404, {"error_code": 40401, "message": "Subject not found."})
-            )
+            status, said = state.answers.get(self.path, (404, {"error_code": 40401, "message": "Subject not found."}))
             if said == "hold":
                 state.hold.wait(20)
             data = said if isinstance(said, bytes) else json.dumps(said).encode()
@@ -188,9 +186,7 @@ def test_registering_ends_the_miss_at_once(server: Loopback) -> None:
         (403, b""),
     ],
 )
-def test_an_answer_that_may_get_better_is_no_fault_of_the_event(
-    server: Loopback, status: int, body: Any
-) -> None:
+def test_an_answer_that_may_get_better_is_no_fault_of_the_event(server: Loopback, status: int, body: Any) -> None:
     server.says(LATEST, body, status)
     with pytest.raises(UnavailableError) as caught:
         client(server).latest("order.placed")
@@ -284,9 +280,7 @@ COMPATIBILITY = "/compatibility/subjects/order.placed/versions/latest?verbose=tr
         (404, {"error_code": 40401}, []),
     ],
 )
-def test_compatibility_is_a_list_of_faults(
-    server: Loopback, status: int, body: Any, expected: list[str]
-) -> None:
+def test_compatibility_is_a_list_of_faults(server: Loopback, status: int, body: Any, expected: list[str]) -> None:
     server.says(COMPATIBILITY, body, status)
     assert client(server).check_compatibility("order.placed", "string") == expected
 

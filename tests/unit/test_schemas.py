@@ -59,9 +59,7 @@ def test_a_schema_that_defines_the_type_itself_stays_as_it_is(tmp_path: Path) ->
     assert LocalSchemas([tmp_path]).schema("event.a") == event("x", METADATA)
 
 
-@pytest.mark.parametrize(
-    "name", ["event_metadata", "seven.cloud.services.event_metadata", "a.event_metadata"]
-)
+@pytest.mark.parametrize("name", ["event_metadata", "seven.cloud.services.event_metadata", "a.event_metadata"])
 def test_the_shipped_metadata_stands_in_under_the_name_that_is_used(tmp_path: Path, name: str) -> None:
     put(tmp_path, "order.placed.avsc", event("x", name))
     schema = AvroSchema(LocalSchemas([tmp_path]).schema("order.placed"))
@@ -70,9 +68,7 @@ def test_the_shipped_metadata_stands_in_under_the_name_that_is_used(tmp_path: Pa
 
 def test_every_file_at_fault_is_named(tmp_path: Path) -> None:
     broken = put(tmp_path, "a.avsc", "{")
-    invalid = put(
-        tmp_path, "b.avsc", {"type": "record", "name": "b", "fields": [{"name": "x", "type": "nowhere"}]}
-    )
+    invalid = put(tmp_path, "b.avsc", {"type": "record", "name": "b", "fields": [{"name": "x", "type": "nowhere"}]})
     binary = tmp_path / "c.avsc"
     binary.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigError) as caught:

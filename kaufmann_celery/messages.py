@@ -1,0 +1,55 @@
+"""What the consumer's thread tells the ingester's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import TopicPartition
+
+from kaufmann_celery.commit_metadata import Committed
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Partitions this member owns from now on, each with what Kafka holds as finished."""
+
+    generation: int
+    member: str
+    cluster_id: str
+    #: partition -> (topic's UUID, commit, whether the group had a commit)
+    partitions: Mapping[TopicPartition, tuple[str, Committed, bool]]
+    #: All partitions owned now, those kept included: their scripts carry the new generation too.
+    owned: frozenset[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Partitions this member owns no more."""
+
+    partitions: frozenset[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records of one partition, and the consumer's position after them."""
+
+    partition: TopicPartition
+    records: list[Any]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitDone:
+    """The answer to a commit; *error* is None where Kafka has it."""
+
+    commits: Mapping[TopicPartition, Committed]
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerDied:
+    """The consumer's thread ended by an error; the ingester ends with it."""
+
+    error: BaseException

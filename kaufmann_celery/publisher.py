@@ -1,0 +1,132 @@
+"""Publishing outside handlers: at once, and waiting for Kafka's acknowledgement."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from kaufmann_celery.errors import EncodeError, EventTooLarge, PublishError, UnavailableError
+from kaufmann_celery.event import Output, Position
+from kaufmann_celery.outcome import OutRecord
+from kaufmann_celery.outputs import Composer, utc_now
+from kaufmann_celery.publish import KafkaOut, RefusedForGood
+from kaufmann_celery.schema_registry import SchemaNotFound, SchemaRegistry
+from kaufmann_celery.transcoders.writing import AvroWriter
+
+if TYPE_CHECKING:
+    from kaufmann_celery.app import Kaufmann
+    from kaufmann_celery.config import Config
+
+
+class Publisher:
+    """Publishes outputs of a service. Thread-safe, and a fork may use it: each process has its own connections.
+
+    *connect_timeout* is how long the first connection to Kafka may take, in seconds; None is kafka-python's 30.
+    """
+
+    def __init__(self, kaufmann: Kaufmann, *, connect_timeout: float | None = None) -> None:
+        self._config = _with_timeout(kaufmann.config, connect_timeout)
+        # One entry for each process of a fork: a parent's connections are kept and never touched by its child.
+        self._by_pid: dict[int, _Connections] = {}
+        atexit.register(self.close)
+
+    def publish(self, output: Output) -> Position:
+        """Send *output*, wait for Kafka's acknowledgement, and return the position of its first record.
+
+        Blocks for up to about 30 s. Raises `EncodeError` where it does not fit its schema or has none, and
+        `PublishError` where Kafka refuses it or Kafka or the registry does not answer; it may then be there or not.
+        """
+        return self.publish_composed([self.compose(output)])[0]
+
+    def compose(self, output: Output) -> list[OutRecord]:
+        """Return the records of *output*, encoded. Blocks on the schema registry; raises as `publish` does."""
+        composer = self._connections.composer
+        try:
+            return composer.compose(output, message_id=str(uuid.uuid4()), now=utc_now(), emitter=False)
+        except SchemaNotFound as error:
+            raise EncodeError(f"{output.name} has no schema: {error}") from error
+        except EventTooLarge as error:
+            raise RefusedForGood(str(error), too_large=True) from error
+        except UnavailableError as error:
+            raise PublishError(f"not published: {error}") from error
+
+    def publish_composed(self, outputs: Sequence[Sequence[OutRecord]]) -> list[Position]:
+        """Send what `compose` gave, all before waiting; return each one's first position.
+
+        Raises `Refused`, which says what was published nevertheless, and `PublishError` where Kafka did not answer.
+        """
+        records = [record for output in outputs for record in output]
+        try:
+            answers = self._connections.kafka.publish(records)
+        except UnavailableError as error:
+            raise PublishError(f"not acknowledged: {error}") from error
+        positions, refusals = _by_output(outputs, answers)
+        if refusals:
+            raise Refused(positions, refusals)
+        return [position for position in positions if position is not None]
+
+    @property
+    def registry(self) -> SchemaRegistry:
+        """Return the registry that `compose` asks, with its cache."""
+        return self._connections.registry
+
+    def close(self) -> None:
+        """Close this process' connections; the next call makes new ones."""
+        connections = self._by_pid.pop(os.getpid(), None)
+        if connections is not None:
+            connections.kafka.close()
+
+    @property
+    def _connections(self) -> _Connections:
+        pid = os.getpid()
+        found = self._by_pid.get(pid)
+        # Without a lock, for a fork could find it held; two threads may make two, and use one.
+        return found if found is not None else self._by_pid.setdefault(pid, _Connections(self._config))
+
+
+class Refused(RefusedForGood):
+    """Kafka refused some of several outputs, for good."""
+
+    def __init__(self, positions: Sequence[Position | None], refusals: dict[int, RefusedForGood]) -> None:
+        first = next(iter(refusals.values()))
+        super().__init__(str(first), too_large=first.too_large)
+        #: For each output its first position, None where it was refused.
+        self.positions = positions
+        #: Why, by the output's index.
+        self.refusals = refusals
+
+
+class _Connections:
+    """What one process publishes with. Nothing connects before its first use."""
+
+    def __init__(self, config: Config) -> None:
+        self.registry = SchemaRegistry(config.schema_registry_url)
+        self.composer = Composer(config, AvroWriter(self.registry, framing=config.framing))
+        self.kafka = KafkaOut(config)
+
+
+def _by_output(
+    outputs: Sequence[Sequence[OutRecord]], answers: Sequence[Position | RefusedForGood]
+) -> tuple[list[Position | None], dict[int, RefusedForGood]]:
+    remaining = iter(answers)
+    positions: list[Position | None] = []
+    refusals: dict[int, RefusedForGood] = {}
+    for index, output in enumerate(outputs):
+        own = [next(remaining) for _ in output]
+        refused = [answer for answer in own if isinstance(answer, RefusedForGood)]
+        if refused:
+            refusals[index] = refused[0]
+        positions.append(next((answer for answer in own if isinstance(answer, Position)), None))
+    return positions, refusals
+
+
+def _with_timeout(config: Config, connect_timeout: float | None) -> Config:
+    if connect_timeout is None or "bootstrap_timeout_ms" in config.kafka_options:
+        return config
+    options = {**config.kafka_options, "bootstrap_timeout_ms": int(connect_timeout * 1000)}
+    return replace(config, kafka_options=MappingProxyType(options))

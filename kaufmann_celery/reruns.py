@@ -1,0 +1,107 @@
+"""What becomes of an event whose run ended without an outcome: it runs again, now or later, or it has failed."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import time
+from collections.abc import Callable
+
+from celery.exceptions import TaskRevokedError, TimeLimitExceeded
+
+from kaufmann_celery.failures import Failures
+from kaufmann_celery.ledger import Raised
+from kaufmann_celery.outcome import Outcome
+from kaufmann_celery.partition import OwnedPartition, Pending
+
+log = logging.getLogger(__name__)
+
+
+class Reruns:
+    """Decides; holds the events that wait for their retry. Used by the ingester's loop alone."""
+
+    def __init__(self, failures: Failures, *, max_attempts: int, has_on_error: Callable[[str], bool]) -> None:
+        self._failures = failures
+        self._max_attempts = max_attempts
+        self._has_on_error = has_on_error
+        self._waiting: list[tuple[float, int, OwnedPartition, Pending, int]] = []
+        self._numbers = itertools.count()
+
+    def next_due(self, now: float) -> float:
+        """Return the seconds until the next retry; infinity without one."""
+        return max(0.0, self._waiting[0][0] - now) if self._waiting else float("inf")
+
+    def ripen(self, now: float) -> None:
+        """Make the events ready whose time has come."""
+        while self._waiting and self._waiting[0][0] <= now:
+            _, _, owned, pending, d = heapq.heappop(self._waiting)
+            if pending.waiting and pending.d == d:
+                pending.waiting = False
+                owned.ready.append(pending)
+
+    def wait(self, owned: OwnedPartition, pending: Pending, seconds: float) -> None:
+        """Run *pending* again in so many seconds."""
+        pending.waiting = True
+        entry = (time.monotonic() + seconds, next(self._numbers), owned, pending, pending.d)
+        heapq.heappush(self._waiting, entry)
+
+    def ended(self, owned: OwnedPartition, pending: Pending, raised: Raised, now_ms: int) -> None:
+        """Decide what becomes of *pending*, whose run ended as *raised* says."""
+        if raised.reason == "retry":
+            self.wait(owned, pending, (raised.due_ms - now_ms) / 1000)
+        elif raised.reason == "time_limit":
+            self._over_time(owned, pending, ran=raised.d - 1)
+        elif raised.reason in ("revoked", "rejected"):
+            self._fail(owned, pending, TaskRevokedError("its task was revoked"))
+        elif pending.deaths >= self._max_attempts:
+            self._fail(owned, pending, self._failures.worker_died(pending))
+        else:
+            log.warning(
+                "%s at %s: its run ended without a report (%s); it runs again, alone",
+                pending.decoded.name,
+                owned.position_of(pending.offset),
+                raised.reason,
+                extra={"action": "again", "event": pending.decoded.name, "offset": pending.offset},
+            )
+            owned.ready.append(pending)
+
+    def route(self, owned: OwnedPartition, pending: Pending) -> None:
+        """Send a failed event to its `on_error` once, where there is one; else have it concluded here."""
+        handler = pending.decoded.handler
+        if handler is None or pending.told or not self._has_on_error(pending.decoded.name):
+            owned.failing.append(pending)
+        else:
+            pending.told = True
+            owned.ready.append(pending)
+
+    def conclude(self, owned: OwnedPartition) -> bool:
+        """Put the outcomes of failed events into the ledger; return whether there were any.
+
+        Raises `UnavailableError` where Redis or the registry is away; they then stay.
+        """
+        outcomes = {pending.offset: self._outcome(owned, pending).encode() for pending in owned.failing}
+        if outcomes:
+            owned.ledger.conclude(outcomes)
+            owned.failing.clear()
+        return bool(outcomes)
+
+    def _over_time(self, owned: OwnedPartition, pending: Pending, *, ran: int) -> None:
+        handler = pending.decoded.handler
+        error = TimeLimitExceeded(handler.options.time_limit if handler else None)
+        countdown = handler.options.retry.countdown(error, ran) if handler else None
+        if countdown is None:
+            self._fail(owned, pending, error)
+        else:
+            self.wait(owned, pending, countdown)
+
+    def _fail(self, owned: OwnedPartition, pending: Pending, error: Exception) -> None:
+        pending.failure = pending.failure or error
+        self.route(owned, pending)
+
+    def _outcome(self, owned: OwnedPartition, pending: Pending) -> Outcome:
+        error = pending.failure
+        assert error is not None
+        if error is pending.decoded.error:
+            return self._failures.undecodable(owned, pending)
+        return self._failures.ended(owned, pending, error)

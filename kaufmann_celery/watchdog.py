@@ -1,0 +1,84 @@
+"""The watchdog: finds what is claimed but neither runs nor waits its turn, and has it sent again.
+
+Celery's broker may lose a message in a dozen ways, and may not be Redis. So nothing here asks how it was lost: a
+task is lost once nobody began it though a later one began, or though its queue is empty.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from kaufmann_celery.celery_out import CeleryOut
+from kaufmann_celery.handlers import Handler
+from kaufmann_celery.partition import OwnedPartition, Pending
+
+#: Seconds after which a task that nobody began is looked into; doubled with each copy sent.
+_LOST_AFTER_S = 3.0
+#: Copies of one dispatch at a time.
+_MOST_COPIES = 3
+#: Seconds between looks.
+_LOOK_EVERY_S = 1.0
+
+
+class Watchdog:
+    """Used by the ingester's loop alone."""
+
+    def __init__(self, celery: CeleryOut, queue_of: Callable[[Handler], str]) -> None:
+        self._celery = celery
+        self._queue_of = queue_of
+        self._looked_at = 0.0
+        #: The highest number among the tasks that are known to have begun.
+        self._begun_number = 0
+
+    def begun(self, pending: Pending) -> None:
+        """Note that the task of *pending* has begun."""
+        self._begun_number = max(self._begun_number, pending.sent_number)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it is time to look at every partition, and take it that this is done."""
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return False
+        self._looked_at = now
+        return True
+
+    def look(self, owned: OwnedPartition) -> None:
+        """Compare memory with the ledger where something is late. Raises `UnavailableError` and `Fenced`."""
+        now = time.monotonic()
+        suspects = [one for one in owned.pending.values() if _is_suspect(one, now)]
+        if not suspects:
+            return
+        claims, leased, outcomes, marks = owned.ledger.audit()
+        for pending in suspects:
+            pending.leased = pending.offset in leased
+            if pending.leased:
+                self.begun(pending)
+                pending.sent_at = now
+            elif pending.offset not in claims | outcomes | marks:
+                # Redis lost its last moments: the claim is made again.
+                owned.claim_again(pending)
+            elif pending.offset in claims and self._is_lost(pending):
+                _send_again(owned, pending, now)
+
+    def _is_lost(self, pending: Pending) -> bool:
+        handler = pending.decoded.handler
+        if handler is None or pending.sent_number < self._begun_number:
+            return True
+        waiting: int = self._celery.waiting(self._queue_of(handler))
+        return waiting == 0
+
+
+def _send_again(owned: OwnedPartition, pending: Pending, now: float) -> None:
+    if pending.copies >= _MOST_COPIES:
+        # Enough are on their way. Much later these are lost too.
+        if now - (pending.sent_at or now) < _LOST_AFTER_S * 2**_MOST_COPIES:
+            return
+        pending.copies = 1
+    pending.sent_at = None
+    owned.ready.append(pending)
+
+
+def _is_suspect(pending: Pending, now: float) -> bool:
+    if pending.sent_at is None or pending.waiting or pending.reported:
+        return False
+    return now - pending.sent_at > _LOST_AFTER_S * 2 ** max(0, pending.copies - 1)

@@ -1,0 +1,171 @@
+"""Kafka as a bystander sees it: topics made, records written and read, offsets committed by a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from kaufmann_celery.event import Position
+from tests.integration.service_process import DEADLINE_S, eventually
+
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record as it stands in Kafka."""
+
+    position: Position
+    key: bytes | None
+    value: bytes | None = field(repr=False)
+    headers: tuple[tuple[str, bytes | None], ...]
+    timestamp_ms: int
+
+    @property
+    def header(self) -> dict[str, bytes | None]:
+        """The headers by name."""
+        return dict(self.headers)
+
+    @property
+    def original(self) -> Position | None:
+        """The position that an error event or dead letter is about; None for other records."""
+        found = {name: (value or b"").decode() for name, value in self.headers}
+        if "kaufmann-original-topic" not in found:
+            return None
+        return Position(
+            found["kaufmann-original-topic"],
+            int(found["kaufmann-original-partition"]),
+            int(found["kaufmann-original-offset"]),
+        )
+
+
+class Bystander:
+    """A client of its own. Use in a `with` block."""
+
+    def __init__(self, brokers: str) -> None:
+        self._brokers = brokers
+        self._admin: Any = KafkaAdminClient(bootstrap_servers=brokers)
+        self._producer: Any = KafkaProducer(
+            bootstrap_servers=brokers, max_request_size=_MOST_BYTES, allow_auto_create_topics=False
+        )
+        self._readers: dict[str, _Reader] = {}
+
+    def __enter__(self) -> Bystander:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        self._producer.close(timeout=5)
+        self._admin.close()
+
+    def create(self, topic: str, partitions: int = 2, **configs: object) -> str:
+        """Create *topic*; `max_message_bytes=1` is Kafka's `max.message.bytes`. Returns its name."""
+        named = {name.replace("_", "."): str(value) for name, value in configs.items()}
+        self._admin.create_topics(
+            {topic: {"num_partitions": partitions, "replication_factor": 1, "configs": named}}, wait_for_metadata=True
+        )
+        return topic
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        *,
+        partition: int = 0,
+        timestamp_ms: int | None = None,
+    ) -> Position:
+        """Write one record and return where it stands."""
+        sent = self._producer.send(
+            topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms
+        ).get(timeout=DEADLINE_S)
+        return Position(sent.topic, sent.partition, sent.offset)
+
+    def read(self, topic: str) -> list[Found]:
+        """Return all that *topic* holds now, partition by partition, in order."""
+        if topic not in self._readers:
+            self._readers[topic] = _Reader(self._brokers, topic)
+        return self._readers[topic].read()
+
+    def await_records(
+        self, topic: str, wanted: Callable[[Found], bool], *, count: int = 1, timeout_s: float = DEADLINE_S
+    ) -> list[Found]:
+        """Wait until *topic* holds *count* records that are *wanted*, and return all of those there are."""
+        found: list[Found] = []
+
+        def enough() -> bool:
+            found[:] = [one for one in self.read(topic) if wanted(one)]
+            return len(found) >= count
+
+        eventually(enough, f"{count} such records in {topic}", timeout_s)
+        return found
+
+    def committed(self, group: str) -> Mapping[TopicPartition, int]:
+        """Return what *group* has committed."""
+        offsets = self._admin.list_group_offsets({group: None})[group]
+        return {partition: kept.offset for partition, kept in offsets.items()}
+
+    def ends(self, topic: str) -> Mapping[TopicPartition, int]:
+        """Return the end of each partition that holds anything."""
+        if topic not in self._readers:
+            self._readers[topic] = _Reader(self._brokers, topic)
+        return {partition: end for partition, end in self._readers[topic].ends().items() if end}
+
+    def await_all_committed(self, group: str, topic: str, timeout_s: float = DEADLINE_S) -> None:
+        """Wait until the group's offset is at the end of each partition of *topic*."""
+        ends = self.ends(topic)
+
+        def all_committed() -> bool:
+            committed = self.committed(group)
+            return all(committed.get(partition) == end for partition, end in ends.items())
+
+        eventually(all_committed, f"the group's offsets at the ends of {topic}", timeout_s)
+
+
+class _Reader:
+    """Reads a topic from its beginning, on and on."""
+
+    def __init__(self, brokers: str, topic: str) -> None:
+        self._consumer: Any = KafkaConsumer(
+            bootstrap_servers=brokers, max_partition_fetch_bytes=_MOST_BYTES, fetch_max_bytes=_MOST_BYTES
+        )
+        numbers: set[int] = set()
+
+        def known() -> bool:
+            numbers.update(self._consumer.partitions_for_topic(topic) or ())
+            return bool(numbers)
+
+        eventually(known, f"topic {topic}")
+        self._partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        self._consumer.assign(self._partitions)
+        self._consumer.seek_to_beginning(*self._partitions)
+        self._records: dict[TopicPartition, list[Found]] = {partition: [] for partition in self._partitions}
+
+    def ends(self) -> Mapping[TopicPartition, int]:
+        ends: Mapping[TopicPartition, int] = self._consumer.end_offsets(self._partitions)
+        return ends
+
+    def read(self) -> list[Found]:
+        ends = self.ends()
+        while any(self._consumer.position(partition) < end for partition, end in ends.items()):
+            for partition, records in self._consumer.poll(timeout_ms=500).items():
+                self._records[partition] += [_found(record) for record in records]
+        return [record for records in self._records.values() for record in records]
+
+    def close(self) -> None:
+        self._consumer.close(autocommit=False)
+
+
+def _found(record: Any) -> Found:
+    return Found(
+        Position(record.topic, record.partition, record.offset),
+        record.key,
+        record.value,
+        tuple((name, value) for name, value in record.headers),
+        record.timestamp,
+    )
