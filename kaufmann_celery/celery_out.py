@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from amqp.exceptions import ChannelError
 from kombu.exceptions import BatchPublishError, OperationalError
 
 from kaufmann_celery.errors import UnavailableError
@@ -90,7 +92,14 @@ class CeleryOut:
     def waiting(self, queue: str) -> int:
         """Return how many messages wait in *queue*. Raises `UnavailableError`."""
         with self._translated():
-            return int(self._connected().channel.queue_declare(queue=queue, passive=True).message_count)
+            try:
+                return int(self._connected().channel.queue_declare(queue=queue, passive=True).message_count)
+            except ChannelError as error:
+                # In Redis a queue without messages does not exist; in AMQP the refusal has closed the channel.
+                if str(error.reply_code) != "404":
+                    raise
+                self.close()
+                return 0
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
@@ -98,15 +107,16 @@ class CeleryOut:
         if producer is not None:
             producer.connection.collect()
 
+    @cached_property
+    def _away(self) -> tuple[type[BaseException], ...]:
+        connection = self._app.connection_for_write()
+        return (*connection.connection_errors, *connection.channel_errors)
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        away = (
-            *self._app.connection_for_write().connection_errors,
-            *self._app.connection_for_write().channel_errors,
-        )
         try:
             yield
-        except (*away, BatchPublishError, OperationalError, OSError) as error:
+        except (*self._away, BatchPublishError, OperationalError, OSError) as error:
             self.close()
             raise UnavailableError(f"Celery's broker does not answer ({type(error).__name__})") from error
 

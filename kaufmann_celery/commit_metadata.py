@@ -7,13 +7,16 @@ whoever takes the partition over knows from Kafka alone what has run, even when 
 The form, version 1: `kc1.<incarnation>.<body>`, the body base64url of one letter and the set:
 `v`: varints (LEB128) of `highest - offset`, then of the gaps from each unfinished offset to the next;
 `b`: a varint of `highest - offset`, then a bitmap of the offsets from the committed one on, 1 = unfinished.
-The shorter is written.
+The shorter is written, and after it the CRC-32 of incarnation, committed offset and body, so that what was cut, or
+copied to another offset, is not believed.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import zlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +24,9 @@ from dataclasses import dataclass
 MAX_BODY_BYTES = 3000
 
 _FORM = "kc1"
+_SEAL_BYTES = 4
+#: The letter, the longest varint of a Kafka offset (63 bits), and the seal.
+_FRAME_BYTES = 1 + 9 + _SEAL_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,17 @@ class Committed:
 
     def holds(self, offset: int) -> bool:
         """Return whether *offset* is finished according to this commit."""
-        return offset < self.offset or (offset <= self.highest and offset not in self.unfinished)
+        if not self.offset <= offset <= self.highest:
+            return offset < self.offset
+        at = bisect_left(self.unfinished, offset)
+        return at == len(self.unfinished) or self.unfinished[at] != offset
 
     def metadata(self) -> str:
         """Return the text that goes with the commit."""
+        assert self.incarnation, "a commit names its ledger"
         body = min(_varint_body(self), _bitmap_body(self), key=len)
-        text = base64.urlsafe_b64encode(body).rstrip(b"=").decode()
+        sealed = body + _seal(self.offset, self.incarnation, body)
+        text = base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
         return f"{_FORM}.{self.incarnation}.{text}"
 
 
@@ -53,9 +64,12 @@ def parse(offset: int, metadata: str | None) -> Committed:
     if form != _FORM or not incarnation:
         return Committed(offset, offset - 1)
     try:
-        body = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        body, seal = sealed[:-_SEAL_BYTES], sealed[-_SEAL_BYTES:]
+        if not body or seal != _seal(offset, incarnation, body):
+            return Committed(offset, offset - 1)
         highest, unfinished = _read_body(offset, body)
-    except (binascii.Error, ValueError, IndexError, StopIteration):
+    except (binascii.Error, ValueError, StopIteration):
         return Committed(offset, offset - 1)
     return Committed(offset, highest, unfinished, incarnation)
 
@@ -67,10 +81,28 @@ def worst_size(unfinished: Sequence[int], first: int) -> int:
     so what fits now fits whichever of these events finish first.
     """
     if not unfinished:
-        return 1
-    span = unfinished[-1] - first
-    gaps = sum(_varint_size(b - a) for a, b in zip([first, *unfinished], unfinished, strict=False))
-    return 1 + _varint_size(span) + min(gaps, span // 8 + 1)
+        return _FRAME_BYTES
+    return _FRAME_BYTES + min(_gap_bytes(unfinished, first), (unfinished[-1] - first) // 8 + 1)
+
+
+def room(unfinished: Sequence[int], first: int, window: int) -> int:
+    """Return how many more offsets may become unfinished, were none ever *window* or more above the lowest.
+
+    A bitmap of a small window always fits, however many are unfinished; of a large one only few gaps do.
+    """
+    span = max([window, *(offset + 1 - first for offset in unfinished[-1:])])
+    if _FRAME_BYTES + (span + 7) // 8 <= MAX_BODY_BYTES:
+        return span
+    left = MAX_BODY_BYTES - _FRAME_BYTES - _gap_bytes(unfinished, first)
+    return max(0, left // _varint_size(span))
+
+
+def _gap_bytes(unfinished: Sequence[int], first: int) -> int:
+    return sum(_varint_size(b - a) for a, b in zip([first, *unfinished], unfinished, strict=False))
+
+
+def _seal(offset: int, incarnation: str, body: bytes) -> bytes:
+    return zlib.crc32(f"{incarnation} {offset} ".encode() + body).to_bytes(_SEAL_BYTES, "big")
 
 
 def _varint(number: int) -> bytes:
@@ -105,7 +137,9 @@ def _varint_body(committed: Committed) -> bytes:
 
 def _bitmap_body(committed: Committed) -> bytes:
     span = committed.highest + 1 - committed.offset
-    bits = bytearray((span + 7) // 8)
+    # As far as the last unfinished one, not as the span, which one stuck event makes long.
+    reach = committed.unfinished[-1] + 1 - committed.offset if committed.unfinished else 0
+    bits = bytearray((reach + 7) // 8)
     for offset in committed.unfinished:
         index = offset - committed.offset
         bits[index >> 3] |= 1 << (index & 7)

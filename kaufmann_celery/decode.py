@@ -52,8 +52,9 @@ class Decoder:
     ) -> Decoded | None:
         if record.value is None:
             raise DecodeError("the record has no value (a tombstone)")
-        if len(record.value) > self._max_bytes:
-            raise EventTooLarge(f"the record has {len(record.value)} bytes, more than max_event_bytes")
+        size = len(record.value) + len(record.key or b"") + sum(len(one) + len(value) for one, value in headers)
+        if size > self._max_bytes:
+            raise EventTooLarge(f"the record has {size} bytes, more than max_event_bytes")
         subjects = subject_candidates(name) if name is not None else None
         read = self._reader.read(subjects, record.value, dict(headers))
         meta = read.meta or _meta_header(headers)
@@ -72,6 +73,7 @@ class Decoder:
         text = envelope.pack(
             name,
             key=key,
+            raw_key=record.key,
             timestamp_ms=record.timestamp,
             headers=headers,
             meta=meta,
@@ -91,9 +93,12 @@ class Decoder:
     ) -> Decoded:
         raw = record.value if record.value is not None and len(record.value) <= self._max_bytes else None
         handler = self._wanted(name or UNKNOWN, headers)
-        return self._decoded(
-            record, headers, position, name or UNKNOWN, key, _meta_header(headers), raw, handler, error
-        )
+        try:
+            meta = _meta_header(headers)
+            return self._decoded(record, headers, position, name or UNKNOWN, key, meta, raw, handler, error)
+        except EventError:
+            # The header itself is what is wrong, or nests too deep to travel.
+            return self._decoded(record, headers, position, name or UNKNOWN, key, {}, raw, handler, error)
 
     def _wanted(self, name: str, headers: Headers) -> Handler | None:
         handler = self._handlers.match(name)

@@ -100,7 +100,10 @@ class Dispatcher:
         self._celery.close()
 
     def _decode(self, partitions: Sequence[OwnedPartition], away: list[UnavailableError]) -> None:
-        slots = self._max_demand - sum(owned.outstanding for owned in partitions)
+        outstanding = sum(owned.outstanding for owned in partitions)
+        slots = self._max_demand - outstanding
+        if outstanding and slots < self.grouping.quantum:
+            slots = 0
         # Each turn another partition comes first, so that none starves.
         self._turns += 1
         for at in range(len(partitions)):

@@ -7,13 +7,15 @@ Header values travel as Latin-1 text, which maps each byte to the character of i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from kaufmann_celery import payload_codec
 from kaufmann_celery.errors import EventError
 from kaufmann_celery.event import Event, Headers, Meta, Payload, Position
 from kaufmann_celery.handlers import Handler
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,22 @@ class Decoded:
         return payload_of(self.text)
 
 
+class Unpacked(NamedTuple):
+    """What a worker is told of one event."""
+
+    event: Event
+    #: Type and message, where it never reached its handler.
+    error: tuple[str, str] | None
+    #: The record's key as Kafka has it, and its timestamp.
+    raw_key: bytes | None
+    timestamp_ms: int
+
+
 def pack(
     name: str,
     *,
     key: str | None,
+    raw_key: bytes | None,
     timestamp_ms: int,
     headers: Headers,
     meta: Meta,
@@ -47,12 +61,15 @@ def pack(
 ) -> str:
     """Return the text that a worker unpacks. *error*: type and message of an event that never reached its handler."""
     texts = [[header, value.decode("latin-1")] for header, value in headers]
-    return payload_codec.dumps([name, key, timestamp_ms, texts, meta, payload, error])
+    parts = [name, key, timestamp_ms, texts, meta, payload, error]
+    if raw_key != _usual_key(name, key):
+        parts.append(None if raw_key is None else raw_key.decode("latin-1"))
+    return payload_codec.dumps(parts)
 
 
-def unpack(text: str, position: Position, attempt: int) -> tuple[Event, tuple[str, str] | None]:
-    """Return the event, and the error's type and message where it never reached its handler."""
-    name, key, timestamp_ms, headers, meta, payload, error = payload_codec.loads(text)
+def unpack(text: str, position: Position, attempt: int) -> Unpacked:
+    """Return the event that `pack` was given."""
+    name, key, timestamp_ms, headers, meta, payload, error, *rest = payload_codec.loads(text)
     event = Event(
         name=name,
         payload=payload,
@@ -62,11 +79,20 @@ def unpack(text: str, position: Position, attempt: int) -> tuple[Event, tuple[st
         partition=position.partition,
         offset=position.offset,
         key=key,
-        timestamp=datetime.fromtimestamp(timestamp_ms / 1000, UTC),
+        timestamp=_moment(timestamp_ms),
         headers=tuple((header, value.encode("latin-1")) for header, value in headers),
         attempt=attempt,
     )
-    return event, (error[0], error[1]) if error else None
+    raw_key = _usual_key(name, key) if not rest else None if rest[0] is None else rest[0].encode("latin-1")
+    return Unpacked(event, (error[0], error[1]) if error else None, raw_key, timestamp_ms)
+
+
+def _moment(timestamp_ms: int) -> datetime:
+    """Return the moment; the nearest one that Python knows where a producer made it up."""
+    try:
+        return _EPOCH + timedelta(milliseconds=timestamp_ms)
+    except OverflowError:
+        return (datetime.max if timestamp_ms > 0 else datetime.min).replace(tzinfo=UTC)
 
 
 def event_id(meta: Meta, position: Position) -> str:
@@ -83,4 +109,8 @@ def payload_of(text: str) -> Payload:
 def with_error(text: str, error_type: str, error: str) -> str:
     """Return the envelope of an event that failed before, or outside, its handler."""
     parts = payload_codec.loads(text)
-    return payload_codec.dumps([*parts[:6], [error_type, error]])
+    return payload_codec.dumps([*parts[:6], [error_type, error], *parts[7:]])
+
+
+def _usual_key(name: str, key: str | None) -> bytes:
+    return (name if key is None else f"{name}#{key}").encode()

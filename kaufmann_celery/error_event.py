@@ -6,21 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from traceback import TracebackException
 from typing import Any
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import EncodeError
+from kaufmann_celery.errors import EventError
 from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
 from kaufmann_celery.handlers import ERROR_PREFIX
 from kaufmann_celery.outcome import Outcome, OutRecord
 from kaufmann_celery.outputs import Cause, Composer, message_id_of
-from kaufmann_celery.schema_registry import SchemaNotFound
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
 #: Characters of the error's message that travel.
 _MOST_MESSAGE = 1000
 #: Bytes up to which an error event keeps the payload of what failed: below Kafka's default for a record.
 _MOST_BYTES = 900_000
+#: Bytes of the original key that travel.
+_MOST_KEY = 4096
 #: Error events take message ids of their own, apart from the outputs'.
 _INDEX = -1
 
@@ -62,9 +64,12 @@ class ErrorEvents:
         if failed.name.startswith(ERROR_PREFIX):
             return []
         message_id = message_id_of(incarnation, failed.position, _INDEX)
-        records = self._composed(failed, message_id, now)
-        if any(record.size > _MOST_BYTES for record in records):
-            records = self._composed(replace(failed, payload=None), message_id, now)
+        most = min(_MOST_BYTES, self._config.max_event_bytes)
+        bare = replace(failed, payload=None)
+        for smaller in (failed, bare, replace(bare, meta={})):
+            records = self._composed(smaller, message_id, now)
+            if all(record.size <= most for record in records):
+                break
         return [replace(record, kind="error") for record in records]
 
     def _composed(self, failed: FailedEvent, message_id: str, now: datetime) -> list[OutRecord]:
@@ -79,9 +84,10 @@ class ErrorEvents:
         for payload, form in self._candidates(name, failed):
             try:
                 return self._composer.compose(
-                    replace(output, payload=payload, format=form), message_id=message_id, now=now, cause=cause
-                )
-            except (EncodeError, SchemaNotFound):
+                    replace(output, payload=payload, format=form),
+                    message_id=message_id, now=now, cause=cause, bounded=False,
+                )  # fmt: skip
+            except EventError:
                 continue
         raise AssertionError("an error event without payload is always composed as JSON")
 
@@ -108,7 +114,7 @@ class FieldsOf:
         for subject in subjects:
             try:
                 return payload_fields(self._registry.latest(subject).schema)
-            except SchemaNotFound:
+            except EventError:
                 continue
         return ()
 
@@ -136,19 +142,29 @@ def failure_headers(failed: FailedEvent, group: str) -> Headers:
         "kaufmann-attempts": str(failed.attempts),
     }
     headers = tuple((name, value.encode()) for name, value in facts.items())
-    return (*headers, ("kaufmann-original-key", failed.raw_key or b""))
+    return (*headers, ("kaufmann-original-key", (failed.raw_key or b"")[:_MOST_KEY]))
 
 
-def dead_letter(config: Config, record: Any, failed: FailedEvent) -> OutRecord | None:
-    """Return the record as it was, for `dead_letter_topic`; None where that is not set."""
+def message_of(error: BaseException) -> str:
+    """Return the error's message as text that can be printed and sent, whatever the exception's class makes of it."""
+    text = str(TracebackException(type(error), error, None))  # `str(error)` may itself raise
+    return text.encode(errors="backslashreplace").decode()
+
+
+def dead_letter(config: Config, record: Any, failed: FailedEvent, *, cut: bool = False) -> OutRecord | None:
+    """Return the record as it was, for `dead_letter_topic`; None where that is not set.
+
+    *cut*: only what is known of it, because its topic takes no record of that size.
+    """
     if config.dead_letter_topic is None:
         return None
     original: Headers = tuple((name, value or b"") for name, value in record.headers)
+    facts = failure_headers(failed, config.consumer_group)
     return OutRecord(
         topic=config.dead_letter_topic,
-        key=record.key,
-        value=record.value,
-        headers=original + failure_headers(failed, config.consumer_group),
+        key=None if cut else record.key,
+        value=None if cut else record.value,
+        headers=facts if cut else original + facts,
         timestamp_ms=max(0, record.timestamp),
         spread=record.key or str(failed.position).encode(),
         kind="dead_letter",

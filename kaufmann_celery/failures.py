@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.error_event import ErrorEvents, FailedEvent, dead_letter
+from kaufmann_celery.error_event import ErrorEvents, FailedEvent, dead_letter, message_of
 from kaufmann_celery.errors import WorkerDied
 from kaufmann_celery.outcome import Outcome, OutRecord
 from kaufmann_celery.outputs import utc_now
@@ -35,14 +35,23 @@ class Failures:
         """Return what becomes of an event one of whose outputs Kafka refused for good."""
         return self._outcome(owned, self._failed(owned, pending, error))
 
-    def cut(self, owned: OwnedPartition, pending: Pending, outcome: Outcome) -> Outcome:
-        """Return *outcome* with its error event made anew, without the payload, so that it fits its topic."""
+    def cut(self, owned: OwnedPartition, pending: Pending, outcome: Outcome, record: OutRecord) -> OutRecord | None:
+        """Return *record* of a failed event's *outcome* without what it may lose to fit its topic; None = nothing."""
         failed = FailedEvent(
             pending.decoded.name, owned.position_of(pending.offset), outcome.error_type, outcome.error,
             outcome.attempts, pending.record.timestamp, pending.record.key, pending.decoded.meta,
         )  # fmt: skip
-        others = tuple(record for record in outcome.records if record.kind != "error")
-        return self._error_events.outcome(failed, incarnation=owned.ledger.incarnation, now=utc_now(), further=others)
+        if record.kind == "dead_letter":
+            return dead_letter(self._config, pending.record, failed, cut=True)
+        if record.kind != "error":
+            return None
+        made = self._error_events.records(failed, incarnation=owned.ledger.incarnation, now=utc_now())
+        return next((one for one in made if one.topic == record.topic), None)
+
+    @property
+    def has_dead_letters(self) -> bool:
+        """Return whether `dead_letter_topic` is set."""
+        return self._config.dead_letter_topic is not None
 
     def dead_letter(self, owned: OwnedPartition, pending: Pending, outcome: Outcome) -> OutRecord | None:
         """Return the undecodable record as it was, for `dead_letter_topic`; None where that is not set."""
@@ -57,7 +66,7 @@ class Failures:
 
     def _failed(self, owned: OwnedPartition, pending: Pending, error: Exception, payload: object = None) -> FailedEvent:
         return FailedEvent(
-            pending.decoded.name, owned.position_of(pending.offset), type(error).__name__, str(error), pending.d,
+            pending.decoded.name, owned.position_of(pending.offset), type(error).__name__, message_of(error), pending.d,
             pending.record.timestamp, pending.record.key, pending.decoded.meta,
             pending.decoded.payload() if payload is None else payload,
         )  # fmt: skip

@@ -28,6 +28,8 @@ class Grouping:
         self._mean: dict[str, float] = {}
         self._probes: dict[str, int] = {}
         self._probed_at: dict[str, float] = {}
+        #: Events in the latest task: fewer free slots than that are not worth taking new events for.
+        self.quantum = 1
 
     def learn(self, pattern: str, events: int, seconds: float) -> None:
         """Note that *events* events took *seconds* of handling."""
@@ -46,8 +48,9 @@ class Grouping:
         mean = self._mean.get(handler.pattern)
         if mean is None:
             return self._probe(handler.pattern, now)
-        fitting = int(_TASK_S / mean) if mean > 0 else most
-        return max(1, min(fitting, most, outstanding // _LEAST_TASKS))
+        fitting = int(min(most, _TASK_S / mean)) if mean > 0 else most
+        self.quantum = max(1, min(fitting, most, outstanding // _LEAST_TASKS))
+        return self.quantum
 
     def _probe(self, pattern: str, now: float) -> int:
         probes = self._probes.get(pattern, 0)

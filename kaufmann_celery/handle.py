@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaufmann_celery import envelope
-from kaufmann_celery.error_event import FailedEvent
+from kaufmann_celery.error_event import FailedEvent, message_of
 from kaufmann_celery.errors import EventTooLarge, UnavailableError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler
@@ -84,22 +84,20 @@ class TaskRun:
 
     def _run_one(self, position: Position, d: int, text: str) -> Report:
         started = time.perf_counter()
-        event, error = envelope.unpack(text, position, d)
-        if error is not None:
-            failed = FailedEvent(
-                event.name, position, error[0], error[1], d, int(event.timestamp.timestamp() * 1000),
-                meta=event.meta, payload=event.payload,
-            )  # fmt: skip
-            report = Report(position.offset, d, self._failed(event, failed).encode())
+        unpacked = envelope.unpack(text, position, d)
+        if unpacked.error is not None:
+            report = Report(position.offset, d, self._failed(unpacked, *unpacked.error).encode())
         else:
-            report = self._handle(event, d)
+            report = self._handle(unpacked, d)
         self._handled += 1
         self._spent += time.perf_counter() - started
         return report
 
-    def _handle(self, event: Event, d: int) -> Report:
+    def _handle(self, unpacked: envelope.Unpacked, d: int) -> Report:
+        event = unpacked.event
         try:
             records = self._call(self.handler.function, event, event, first_index=0)
+            outcome = (Outcome(records) if records else HANDLED).encode()
         except Exception as error:  # noqa: BLE001 - the handler's: it becomes the event's failure
             countdown = self.handler.options.retry.countdown(error, d)
             if countdown is not None:
@@ -108,10 +106,11 @@ class TaskRun:
                     extra=_facts(event, "retry"),
                 )  # fmt: skip
                 return Report(event.offset, d, retry_in=countdown)
-            return Report(event.offset, d, self._failure(event, error).encode())
-        return Report(event.offset, d, (Outcome(records) if records else HANDLED).encode())
+            return Report(event.offset, d, self._failure(unpacked, error).encode())
+        return Report(event.offset, d, outcome)
 
-    def _failure(self, event: Event, error: Exception) -> Outcome:
+    def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
+        event = unpacked.event
         self.failures.append(error)
         log.error(
             "%s failed: %s",
@@ -120,14 +119,15 @@ class TaskRun:
             exc_info=error,
             extra=_facts(event, "failed"),
         )
-        failed = FailedEvent(
-            event.name, event.position, type(error).__name__, str(error), event.attempt,
-            int(event.timestamp.timestamp() * 1000), meta=event.meta, payload=event.payload,
-        )  # fmt: skip
-        return self._failed(event, failed)
+        return self._failed(unpacked, type(error).__name__, message_of(error))
 
-    def _failed(self, event: Event, failed: FailedEvent) -> Outcome:
+    def _failed(self, unpacked: envelope.Unpacked, error_type: str, message: str) -> Outcome:
         """Return the outcome of an event that failed for good, after `on_error` has seen it."""
+        event = unpacked.event
+        failed = FailedEvent(
+            event.name, event.position, error_type, message, event.attempt, unpacked.timestamp_ms,
+            unpacked.raw_key, event.meta, event.payload,
+        )  # fmt: skip
         further: tuple[OutRecord, ...] = ()
         on_error = self.runtime.on_error(event.name)
         if on_error is not None:
@@ -137,6 +137,7 @@ class TaskRun:
             )  # fmt: skip
             try:
                 further = self._call(on_error, error_event, event, first_index=1000)
+                Outcome(further).encode()  # what cannot be written is its failure too
             except Exception:  # the handler's: an error about an error is logged and goes no further
                 log.exception("on_error failed for %s", _label(event), extra=_facts(event, "on_error_failed"))
         outcome: Outcome = self._insist(

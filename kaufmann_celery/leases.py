@@ -33,6 +33,12 @@ class KeptLease:
         with self._lock:
             events = list(self._events.items())
         if events and not self.ledger.renew(events, self.size):
+            self._warn_if_held()
+
+    def _warn_if_held(self) -> None:
+        with self._lock:
+            held = bool(self._events)
+        if held:
             log.warning("a run lost its lease; its outcome will be dropped", extra={"action": "lease_lost"})
 
 
@@ -51,7 +57,7 @@ class Leases:
         kept = KeptLease(ledger, events)
         with self._lock:
             self._kept.add(kept)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="kaufmann-leases", daemon=True)
                 self._thread.start()
         try:

@@ -106,7 +106,8 @@ def decode(data: bytes) -> Outcome:
 def _as_dict(outcome: Outcome) -> dict[str, Any]:
     return {
         "error_type": outcome.error_type,
-        "error": outcome.error,
+        # A message may hold what UTF-8 cannot, such as a file name that was no text.
+        "error": outcome.error.encode("utf-8", "backslashreplace").decode(),
         "attempts": outcome.attempts,
         "records": [
             {

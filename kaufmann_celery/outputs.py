@@ -58,12 +58,19 @@ class Composer:
         self._writer = writer
 
     def compose(
-        self, output: Output, *, message_id: str, now: datetime, cause: Cause = NO_CAUSE, emitter: bool = True
+        self,
+        output: Output,
+        *,
+        message_id: str,
+        now: datetime,
+        cause: Cause = NO_CAUSE,
+        emitter: bool = True,
+        bounded: bool = True,
     ) -> list[OutRecord]:
         """Return the records of one output, one for each topic.
 
-        *emitter* marks them as this group's own, so that its globs pass over them. Raises `EncodeError`,
-        `EventTooLarge`, or `UnavailableError` where the registry is away.
+        *emitter* marks them as this group's own, so that its globs pass over them; *bounded* holds them to
+        `max_event_bytes`. Raises `EncodeError`, `EventTooLarge`, or `UnavailableError` where the registry is away.
         """
         meta = self._meta(output, message_id, now, cause)
         value, headers = self._encode(output, meta)
@@ -83,7 +90,7 @@ class Composer:
             )
             for topic, partition in self._targets(output, cause)
         ]
-        if sum(record.size for record in records) > self._config.max_event_bytes:
+        if bounded and sum(record.size for record in records) > self._config.max_event_bytes:
             raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
         return records
 
@@ -99,9 +106,10 @@ class Composer:
         if cause.callback_topic is None:
             return None
         topic, partition = cause.callback_topic.get("topic"), cause.callback_topic.get("partition")
-        if not topic or not any(fnmatchcase(str(topic), glob) for glob in self._config.callback_topics):
+        if not isinstance(topic, str) or not any(fnmatchcase(topic, glob) for glob in self._config.callback_topics):
             return None
-        return str(topic), None if partition is None else int(partition)
+        # It comes off the wire: what is no partition's number lets the key decide.
+        return topic, partition if isinstance(partition, int) and 0 <= partition < 2**31 else None
 
     def _targets(self, output: Output, cause: Cause) -> Iterator[tuple[str, int | None]]:
         given = [output.topic] if isinstance(output.topic, str) else list(output.topic or ())

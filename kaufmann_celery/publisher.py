@@ -5,18 +5,20 @@ from __future__ import annotations
 import atexit
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from kaufmann_celery.errors import EncodeError, EventTooLarge, PublishError, UnavailableError
 from kaufmann_celery.event import Output, Position
 from kaufmann_celery.outcome import OutRecord
 from kaufmann_celery.outputs import Composer, utc_now
 from kaufmann_celery.publish import KafkaOut, RefusedForGood
-from kaufmann_celery.schema_registry import SchemaNotFound, SchemaRegistry
-from kaufmann_celery.transcoders.writing import AvroWriter
+from kaufmann_celery.schema_registry import RegisteredSchema, SchemaNotFound, SchemaRegistry
+from kaufmann_celery.transcoders.subjects import subject_candidates
+from kaufmann_celery.transcoders.writing import AvroWriter, Framing
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -45,15 +47,10 @@ class Publisher:
 
     def compose(self, output: Output) -> list[OutRecord]:
         """Return the records of *output*, encoded. Blocks on the schema registry; raises as `publish` does."""
-        composer = self._connections.composer
-        try:
-            return composer.compose(output, message_id=str(uuid.uuid4()), now=utc_now(), emitter=False)
-        except SchemaNotFound as error:
-            raise EncodeError(f"{output.name} has no schema: {error}") from error
-        except EventTooLarge as error:
-            raise RefusedForGood(str(error), too_large=True) from error
-        except UnavailableError as error:
-            raise PublishError(f"not published: {error}") from error
+        with _translated(output.name):
+            return self._connections.composer.compose(
+                output, message_id=str(uuid.uuid4()), now=utc_now(), emitter=False
+            )
 
     def publish_composed(self, outputs: Sequence[Sequence[OutRecord]]) -> list[Position]:
         """Send what `compose` gave, all before waiting; return each one's first position.
@@ -70,10 +67,15 @@ class Publisher:
             raise Refused(positions, refusals)
         return [position for position in positions if position is not None]
 
-    @property
-    def registry(self) -> SchemaRegistry:
-        """Return the registry that `compose` asks, with its cache."""
-        return self._connections.registry
+    def schema_of(self, name: str) -> tuple[RegisteredSchema, list[Any]]:
+        """Return the schema by which events of *name* are written, and those it refers to. Raises as `publish`."""
+        registry = self._connections.registry
+        with _translated(name):
+            subjects = subject_candidates(name)
+            for subject in subjects[:-1]:
+                with suppress(SchemaNotFound):
+                    return _with_references(registry, registry.latest(subject))
+            return _with_references(registry, registry.latest(subjects[-1]))
 
     def close(self) -> None:
         """Close this process' connections; the next call makes new ones."""
@@ -106,8 +108,24 @@ class _Connections:
 
     def __init__(self, config: Config) -> None:
         self.registry = SchemaRegistry(config.schema_registry_url)
-        self.composer = Composer(config, AvroWriter(self.registry, framing=config.framing))
+        self.composer = Composer(config, AvroWriter(self.registry, framing=cast(Framing, config.framing)))
         self.kafka = KafkaOut(config)
+
+
+def _with_references(registry: SchemaRegistry, found: RegisteredSchema) -> tuple[RegisteredSchema, list[Any]]:
+    return found, registry.references_of(found)
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except SchemaNotFound as error:
+        raise EncodeError(f"{name} has no schema: {error}") from error
+    except EventTooLarge as error:
+        raise RefusedForGood(str(error), too_large=True) from error
+    except UnavailableError as error:
+        raise PublishError(f"not published: {error}") from error
 
 
 def _by_output(

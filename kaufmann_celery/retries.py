@@ -8,12 +8,16 @@ from random import random
 
 from kaufmann_celery.errors import Retry
 
+#: The longest wait that a handler may ask for, in seconds: Redis counts in whole milliseconds.
+_LONGEST_S = 1e9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """Celery's names. Without `max_retries` and `autoretry_for` a failure is final, as in KaufmannEx."""
 
-    #: Retries after the first run; None means 3 where `autoretry_for` is given, else none. 0 = none.
+    #: Retries after the first run, 0 = none. None means 3 for what `autoretry_for` names and for a raised `Retry`,
+    #: and none for any other failure.
     max_retries: int | None = None
     #: True: exponential from 1 s; a number: the first delay in seconds; False: no delay.
     retry_backoff: bool | float = True
@@ -29,7 +33,7 @@ class RetryPolicy:
         if not self._applies(error) or attempt > self._most():
             return None
         if isinstance(error, Retry) and error.countdown is not None:
-            return max(0.0, error.countdown)
+            return min(max(0.0, error.countdown), _LONGEST_S)
         if self.retry_backoff is False:
             return 0.0
         first = 1.0 if self.retry_backoff is True else float(self.retry_backoff)

@@ -7,9 +7,10 @@ one transaction could hold both. What Kafka refuses for good becomes that event'
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kaufmann_celery.event import Position
 from kaufmann_celery.failures import Failures
 from kaufmann_celery.outcome import Outcome, OutRecord, decode
 from kaufmann_celery.partition import OwnedPartition
@@ -27,10 +28,6 @@ class Counts:
     published: int = 0
 
 
-#: An error event of fewer bytes has no payload left to cut.
-_SMALLEST_CUT = 8192
-
-
 class Settler:
     """Settles rounds. Blocks until Kafka has acknowledged them."""
 
@@ -38,6 +35,8 @@ class Settler:
         self._kafka = kafka
         self._failures = failures
         self._counts = counts
+        #: Where dead letters were published, cut, or given up, and the outcome waits for the rest.
+        self._lettered: set[Position] = set()
 
     def settle(self, owned: OwnedPartition, found: Mapping[int, bytes]) -> None:
         """Publish and finish the outcomes *found* in the ledger.
@@ -54,52 +53,66 @@ class Settler:
         owned.ledger.settle(done + stale)
         for offset in done:
             self._note(owned, offset, fresh[offset])
+            self._lettered.discard(owned.position_of(offset))
             owned.finish(offset)
         self._replace(owned, refused)
 
     def _publish(self, owned: OwnedPartition, outcomes: Mapping[int, Outcome]) -> dict[int, Outcome | None]:
         """Publish; return what instead became of the events with a record that Kafka refused for good."""
         refused: dict[int, Outcome | None] = {}
-        sent: list[tuple[int, OutRecord]] = []
+        whole: dict[int, Outcome] = {}
         for offset, made in outcomes.items():
             outcome = self._with_dead_letter(owned, offset, made)
             # All of an event's records or none: what can be known before sending is asked for first.
-            bad = next(((one, why) for one in outcome.records if (why := self._kafka.refusal(one))), None)
-            if bad is None:
-                sent += [(offset, record) for record in outcome.records]
+            if outcome is None:
+                refused[offset] = None
+            elif bad := [(one, why) for one in outcome.records if (why := self._kafka.refusal(one))]:
+                refused[offset] = self._instead(owned, offset, outcome, bad)
             else:
-                refused[offset] = self._instead(owned, offset, outcome, *bad)
-        answers = self._kafka.publish([record for _, record in sent]) if sent else []
-        for (offset, record), answer in zip(sent, answers, strict=True):
-            if isinstance(answer, RefusedForGood):
-                refused[offset] = self._instead(owned, offset, refused.get(offset) or outcomes[offset], record, answer)
-            else:
-                self._counts.published += 1
+                whole[offset] = outcome
+        answers = iter(self._kafka.publish([record for one in whole.values() for record in one.records]))
+        for offset, outcome in whole.items():
+            answered = [(record, next(answers)) for record in outcome.records]
+            if bad := [(record, why) for record, why in answered if isinstance(why, RefusedForGood)]:
+                # What Kafka has taken is not published again.
+                left = replace(outcome, records=tuple(record for record, _ in bad))
+                refused[offset] = self._instead(owned, offset, left, bad)
+            self._counts.published += len(answered) - len(bad)
         return refused
 
-    def _with_dead_letter(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> Outcome:
+    def _with_dead_letter(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> Outcome | None:
+        """Return the outcome with its dead letter; None where the record for it has yet to be read again."""
+        if not (outcome.failed and self._failures.has_dead_letters) or owned.position_of(offset) in self._lettered:
+            return outcome
         pending = owned.pending.get(offset)
-        if not outcome.failed or pending is None or pending.decoded.error is None:
+        if pending is None:
+            return None if offset >= owned.watermark.position else outcome
+        if pending.decoded.error is None or any(record.kind == "dead_letter" for record in outcome.records):
             return outcome
         letter = self._failures.dead_letter(owned, pending, outcome)
         return outcome if letter is None else replace(outcome, records=(*outcome.records, letter))
 
     def _instead(
-        self, owned: OwnedPartition, offset: int, outcome: Outcome, record: OutRecord, error: RefusedForGood
+        self, owned: OwnedPartition, offset: int, outcome: Outcome, refused: Sequence[tuple[OutRecord, RefusedForGood]]
     ) -> Outcome | None:
         """Return the outcome that takes this one's place; None where its record has yet to be read again."""
         pending = owned.pending.get(offset)
         if pending is None:
             return None
         if not outcome.failed:
-            return self._failures.refused(owned, pending, error)
+            return self._failures.refused(owned, pending, refused[0][1])
         # Already about a failure: what cannot be published is cut to fit, or left out, and the log says so.
         position = owned.position_of(offset)
-        log.critical("%s of %s cannot be published as it is: %s", record.kind, position, error, extra={"action": "cut"})
-        if error.too_large and record.kind == "error" and record.size > _SMALLEST_CUT:
-            return self._failures.cut(owned, pending, outcome)
-        rest = tuple(one for one in outcome.records if one is not record)
-        return replace(outcome, records=rest)
+        self._lettered.add(position)
+        records = list(outcome.records)
+        for record, error in refused:
+            log.critical(
+                "%s of %s cannot be published as it is: %s", record.kind, position, error, extra={"action": "cut"}
+            )
+            at = next(at for at, one in enumerate(records) if one is record)
+            smaller = self._failures.cut(owned, pending, outcome, record) if error.too_large else None
+            records[at : at + 1] = [smaller] if smaller is not None and smaller.size < record.size else []
+        return replace(outcome, records=tuple(records))
 
     def _replace(self, owned: OwnedPartition, refused: Mapping[int, Outcome | None]) -> None:
         known = {offset: outcome.encode() for offset, outcome in refused.items() if outcome is not None}

@@ -54,6 +54,10 @@ class EventRequest(Request):
             self._release("revoked", at_fault=False)
         return was_revoked
 
+    def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - Celery's signature
+        """Describe the task, for `inspect` and Flower, by what its `argsrepr` says: never by payloads."""
+        return super().info(safe=True)
+
     def _release(self, reason: str, *, at_fault: bool) -> None:
         base, incarnation, _, _, events, _ = self.args
         kaufmann, handler = self.task.kaufmann, self.task.handler

@@ -6,18 +6,27 @@ offset is the lowest offset that was delivered and is not finished, else the con
 
 from __future__ import annotations
 
-from kaufmann_celery.commit_metadata import Committed, worst_size
+from bisect import bisect_left
+from collections import OrderedDict
+
+from kaufmann_celery.commit_metadata import Committed, room, worst_size
 
 
 class Watermark:
-    """The delivered and unfinished offsets of one partition, from its committed offset on."""
+    """The delivered and unfinished offsets of one partition, from its committed offset on.
 
-    def __init__(self, start: int) -> None:
+    *held* is the commit that was found there: until the position has passed all that it holds as finished, every
+    further commit says that too. Else a commit in the middle of reading it again would take it back.
+    """
+
+    def __init__(self, start: int, held: Committed | None = None) -> None:
         #: The consumer's position: everything below has been delivered, or does not exist.
         self.position = start
         # Insertion order is offset order, for offsets are delivered ascending; so the first key is the lowest.
-        self._unfinished: dict[int, None] = {}
+        # A plain dict would search for it through all that were removed before it.
+        self._unfinished: OrderedDict[int, None] = OrderedDict()
         self._highest_finished = start - 1
+        self._held = held
 
     def deliver(self, offset: int) -> None:
         """Note that *offset* was delivered and is not finished. Offsets come ascending, each once."""
@@ -56,15 +65,32 @@ class Watermark:
         """How far the position runs ahead of the lowest unfinished offset."""
         return self.position - self.safe_offset
 
+    def is_finished(self, offset: int) -> bool:
+        """Return whether *offset* was passed and is not unfinished: it is finished, or does not exist."""
+        return offset < self.position and offset not in self._unfinished
+
     def committed(self, incarnation: str) -> Committed:
         """Return what a commit at this moment says."""
         safe = self.safe_offset
         highest = self._highest_finished
+        if self._held is not None and self._held.highest >= self.position:
+            highest = self._held.highest
         if highest < safe:
             return Committed(safe, safe - 1, (), incarnation)
-        below = tuple(offset for offset in self._unfinished if offset < highest)
+        below = tuple(offset for offset in self._all_unfinished() if offset < highest)
         return Committed(safe, highest, below, incarnation)
 
     def metadata_size(self) -> int:
         """Return an upper bound in bytes of the metadata, whichever of the unfinished events finish first."""
-        return worst_size(list(self._unfinished), self.safe_offset)
+        return worst_size(self._all_unfinished(), self.safe_offset)
+
+    def room(self, window: int) -> int:
+        """Return how many more events fit into the metadata, whichever finish first, *window* being kept to."""
+        return room(self._all_unfinished(), self.safe_offset, window)
+
+    def _all_unfinished(self) -> list[int]:
+        """Return the unfinished offsets, ascending, and those that the commit found names and that are not read yet."""
+        if self._held is None:
+            return list(self._unfinished)
+        ahead = self._held.unfinished[bisect_left(self._held.unfinished, self.position) :]
+        return [*self._unfinished, *ahead]

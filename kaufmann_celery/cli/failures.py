@@ -28,9 +28,13 @@ def reported() -> Iterator[None]:
 
 def failure(message: str, exit_code: int = FAILED) -> click.ClickException:
     """Return the exception that ends a command with this message and exit code."""
-    failed = click.ClickException(message)
-    failed.exit_code = exit_code
-    return failed
+    return _Failure(message, exit_code)
+
+
+class _Failure(click.ClickException):
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc] # click reads it from the instance
 
 
 def exit_code_of(error: KaufmannError) -> int:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 from kaufmann_celery.errors import EncodeError
-from kaufmann_celery.schema_registry import RegisteredSchema, SchemaRegistry
 from kaufmann_celery.transcoders.avro_parse import kind_of, parse, resolved
 from kaufmann_celery.transcoders.envelope import envelope_of
 
@@ -36,10 +35,10 @@ def to_json(value: Any) -> Any:
 
 
 class FromJson:
-    """Turns JSON into the types that a subject's latest schema names; `to_json` backwards."""
+    """Turns JSON into the types that an event's schema (parsed JSON) names; `to_json` backwards."""
 
-    def __init__(self, registry: SchemaRegistry, registered: RegisteredSchema) -> None:
-        parsed = parse(registered.schema, registry.references_of(registered))
+    def __init__(self, schema: Any, named: Iterable[Any] = ()) -> None:
+        parsed = parse(schema, named)
         self._named = parsed.named
         self._schema = _payload_schema(parsed.schema, parsed.named)
 

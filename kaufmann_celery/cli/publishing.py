@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from kaufmann_celery.cli.failures import FAILED, exit_code_of, failure
+from kaufmann_celery.cli.failures import exit_code_of, failure
 from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, log_to_stderr, service
 from kaufmann_celery.errors import EncodeError, KaufmannError, PublishError
 
@@ -26,7 +26,7 @@ _MOST_AT_ONCE = 500
 
 class _Line(NamedTuple):
     number: int
-    text: str
+    text: bytes
 
 
 @click.command()
@@ -58,7 +58,7 @@ def publish(
     if payload is None and sys.stdin.isatty():
         raise click.UsageError("give --payload, or one payload a line in a pipe", ctx)
     if payload in (None, "-"):
-        _publish_lines(publisher, outputs, sys.stdin)
+        _publish_lines(publisher, outputs, sys.stdin.buffer)
     else:
         click.echo(publisher.publish(outputs.of(_text(str(payload), ctx))))
 
@@ -71,7 +71,7 @@ class _Outputs:
         self._template = template
         self._from_json: Any = None
 
-    def of(self, text: str) -> Output:
+    def of(self, text: str | bytes) -> Output:
         """Return the output with the payload that *text* is in JSON. Raises `EncodeError`."""
         from dataclasses import replace
 
@@ -85,9 +85,8 @@ class _Outputs:
         from kaufmann_celery.cli.json_values import FromJson
 
         if self._from_json is None:
-            registry = self._publisher.registry
-            registered = self._publisher.schema_of(self._template.name)
-            self._from_json = FromJson(registry, registered)
+            registered, named = self._publisher.schema_of(self._template.name)
+            self._from_json = FromJson(registered.schema, named)
         return self._from_json(payload)
 
 
@@ -100,7 +99,7 @@ def _text(payload: str, ctx: click.Context) -> str:
         raise click.UsageError(f"--payload: cannot read {payload[1:]}: {error}", ctx) from error
 
 
-def _publish_lines(publisher: Publisher, outputs: _Outputs, lines: Iterable[str]) -> None:
+def _publish_lines(publisher: Publisher, outputs: _Outputs, lines: Iterable[bytes]) -> None:
     """Publish an event for each line; stop at the first that fails, and say how many were published."""
     published = 0
     for batch in _batches(lines):
@@ -108,7 +107,7 @@ def _publish_lines(publisher: Publisher, outputs: _Outputs, lines: Iterable[str]
         published += sent
         if fault is not None:
             number, error = fault
-            raise failure(f"line {number}: {error}; {published} published before it", exit_code_of(error)) from error
+            raise failure(f"line {number}: {error}; {published} published", exit_code_of(error)) from error
     click.echo(f"{published} published", err=True)
 
 
@@ -140,7 +139,7 @@ def _publish_batch(
     return len(positions), fault
 
 
-def _batches(lines: Iterable[str]) -> Iterator[list[_Line]]:
+def _batches(lines: Iterable[bytes]) -> Iterator[list[_Line]]:
     """Yield the lines in batches of what is there, so that a slow pipe's line does not wait for the next."""
     read: Queue[_Line | None] = Queue(maxsize=2 * _MOST_AT_ONCE)
     Thread(target=_read, args=(lines, read), daemon=True).start()
@@ -159,7 +158,7 @@ def _batches(lines: Iterable[str]) -> Iterator[list[_Line]]:
             line = read.get()
 
 
-def _read(lines: Iterable[str], into: Queue[_Line | None]) -> None:
+def _read(lines: Iterable[bytes], into: Queue[_Line | None]) -> None:
     for number, text in enumerate(lines, 1):
         if text.strip():
             into.put(_Line(number, text))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
-from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +15,11 @@ if TYPE_CHECKING:
 
 #: Seconds in which a service must answer a one-shot command.
 CONNECT_TIMEOUT_S = 8.0
+
+#: What a module that is no service, or is broken, raises when it is imported.
+_IMPORT_FAULTS = (
+    ImportError, AttributeError, SyntaxError, NameError, TypeError, ValueError, LookupError, OSError,
+)  # fmt: skip
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -47,8 +51,8 @@ def _app(ctx: click.Context) -> Any:
         return given.app  # Celery's own context
     if not given:
         raise click.UsageError("which service? Give -A module, or set APP", ctx)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     return _found(given, ctx)
 
 
@@ -57,17 +61,12 @@ def _found(name: str, ctx: click.Context) -> Any:
 
     try:
         return find_app(name)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise click.UsageError(f"cannot load -A {name}: {error}{_where(error)}", ctx) from error
+    except _IMPORT_FAULTS as error:
+        raise click.UsageError(f"cannot load -A {name}: {type(error).__name__}: {error}{_where(error)}", ctx) from error
 
 
 def _where(error: BaseException) -> str:
     """Return the line of the user's own code that raised, ` (service.py:12)`."""
-    import celery
-
-    ours = (os.path.dirname(celery.__file__), os.path.dirname(os.path.dirname(__file__)), "<frozen")
-    spec = find_spec("kombu")
-    foreign = (*ours, os.path.dirname(spec.origin)) if spec and spec.origin else ours
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(foreign) and "importlib" not in frame.filename]
-    return f" ({os.path.relpath(own[-1].filename)}:{own[-1].lineno})" if own else ""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [(file, line) for file, line in frames if Path.cwd() in file.parents and "site-packages" not in file.parts]
+    return f" ({own[-1][0].relative_to(Path.cwd())}:{own[-1][1]})" if own else ""

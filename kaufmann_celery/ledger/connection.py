@@ -12,12 +12,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import (
@@ -26,6 +28,7 @@ from redis.exceptions import (
 from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from kaufmann_celery.errors import UnavailableError
@@ -45,6 +48,9 @@ _AWAY = (
     MasterDownError,
     TryAgainError,
 )
+
+#: The same, where redis-py has no class for it: the disk is full, replicas are missing, a script blocks.
+_AWAY_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNBLOCKED")
 
 _OWNER_SCRIPTS = ("claim", "turn", "settle", "conclude", "forget", "audit")
 
@@ -114,6 +120,11 @@ def _translated() -> Iterator[None]:
         yield
     except _AWAY as error:
         raise UnavailableError(f"Redis does not answer ({type(error).__name__}); check redis_url") from error
+    except ResponseError as error:
+        word = next((word for word in _AWAY_WORDS if word in str(error)), None)
+        if word is None:
+            raise
+        raise UnavailableError(f"Redis refuses to write ({word.strip()}); see its log") from error
 
 
 def connect(url: str, transport_options: Mapping[str, Any] | None = None) -> LedgerConnection:
@@ -121,16 +132,18 @@ def connect(url: str, transport_options: Mapping[str, Any] | None = None) -> Led
 
     *transport_options* are Celery's (`master_name`, `sentinel_kwargs`). Does not block: the first call connects.
     """
+    # No retries inside redis-py: they would hide that Redis was away, and leases must not expire for that.
     options: dict[str, Any] = {
         "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": SOCKET_TIMEOUT_S,
-        "socket_keepalive": True,
         "health_check_interval": 30,
+        "retry": Retry(NoBackoff(), 0),
     }
+    if url.startswith("redis+socket://"):
+        path = "unix://" + url.removeprefix("redis+socket://")
+        return LedgerConnection(redis.Redis.from_url(path, **options))
+    options |= {"socket_connect_timeout": SOCKET_TIMEOUT_S, "socket_keepalive": True}
     if url.startswith("sentinel://"):
         return LedgerConnection(_by_sentinel(url, transport_options or {}, options))
-    if url.startswith("redis+socket://"):
-        return LedgerConnection(redis.Redis.from_url("unix://" + url.removeprefix("redis+socket://")))
     return LedgerConnection(redis.Redis.from_url(url, **options))
 
 

@@ -79,6 +79,10 @@ class OwnerLedger:
         self.incarnation = ""
         self._connection = connection
         self._keys = keys_of(base)
+        #: A predecessor's claims, until claimed again here: what was raised of them waits for that.
+        self._unread: set[int] = set()
+        #: Raised entries that the last turn returned; the next one takes them off the ledger.
+        self._heard: list[str] = []
 
     def own(self, committed: Committed, *, wake: str, fresh: str) -> tuple[set[int], set[int], set[int]]:
         """Take the partition over; return the offsets claimed, with an outcome, and with a finished mark.
@@ -95,7 +99,9 @@ class OwnerLedger:
         )  # fmt: skip
         _refuse(answer[0])
         self.incarnation = answer[1].decode()
-        return tuple({int(offset) for offset in part} for part in answer[2:5])  # type: ignore[return-value] # three
+        claimed, reported, marked = ({int(offset) for offset in part} for part in answer[2:5])
+        self._unread, self._heard = set(claimed), []
+        return claimed, reported, marked
 
     def claim(self, offsets: Sequence[int]) -> dict[int, Claimed]:
         """Claim *offsets*; return what was known of those refused. The others are claimed, as d = 1."""
@@ -107,15 +113,22 @@ class OwnerLedger:
                 known[int(offset)] = Claimed(
                     int(offset), state.decode(), int(d), int(deaths), bool(run), int(float(due))
                 )
+            self._unread.difference_update(chunk)
         return known
 
     def turn(self, *, may_expire: bool, max_bytes: int, limit: int) -> Turn:
-        """Return what is to be dispatched again and what is to be settled; expire leases where allowed."""
-        _, now, raised, outcomes = self._run("turn", [int(may_expire), max_bytes, limit])
+        """Return what is to be dispatched again and what is to be settled; expire leases where allowed.
+
+        What was raised of a predecessor's claim is returned once that is claimed again here.
+        """
+        limits = [int(may_expire), max_bytes, limit]
+        _, now, raised, outcomes = self._run("turn", [*limits, *self._heard])
+        entries = {entry.decode(): _raised(entry.decode()) for entry in raised}
+        self._heard = [entry for entry, one in entries.items() if one.offset not in self._unread]
         pairs = iter(outcomes)
         return Turn(
             int(now),
-            tuple(_raised(entry.decode()) for entry in raised),
+            tuple(sorted((entries[entry] for entry in self._heard), key=lambda one: one.offset)),
             {int(offset): outcome for offset, outcome in zip(pairs, pairs, strict=True)},
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection
@@ -31,10 +32,15 @@ class RunLedger:
     run: str
     #: Seconds.
     lease: float
+    #: Tells this execution from another of the same task in the same process.
+    nonce: str = field(default_factory=lambda: uuid4().hex[:12], repr=False)
 
     def begin(self, events: Sequence[tuple[int, int]]) -> set[int]:
-        """Lease (offset, d) pairs; return the offsets accepted. The others run elsewhere, or are done."""
-        answer = self._run("begin", self.run, int(self.lease * 1000), *_flat(events))
+        """Lease (offset, d) pairs; return the offsets accepted. The others run elsewhere, or are done.
+
+        Made again after `UnavailableError`, it accepts what the call before it got.
+        """
+        answer = self._run("begin", self.run, int(self.lease * 1000), self.nonce, *_flat(events))
         return {int(offset) for offset in answer}
 
     def renew(self, events: Sequence[tuple[int, int]], size: int) -> int:

@@ -32,14 +32,11 @@ class Found:
     @property
     def original(self) -> Position | None:
         """The position that an error event or dead letter is about; None for other records."""
-        found = {name: (value or b"").decode() for name, value in self.headers}
-        if "kaufmann-original-topic" not in found:
+        topic = self.header.get("kaufmann-original-topic")
+        if topic is None:
             return None
-        return Position(
-            found["kaufmann-original-topic"],
-            int(found["kaufmann-original-partition"]),
-            int(found["kaufmann-original-offset"]),
-        )
+        partition, offset = (int(self.header[f"kaufmann-original-{part}"] or b"") for part in ("partition", "offset"))
+        return Position(topic.decode(), partition, offset)
 
 
 class Bystander:
@@ -52,6 +49,8 @@ class Bystander:
             bootstrap_servers=brokers, max_request_size=_MOST_BYTES, allow_auto_create_topics=False
         )
         self._readers: dict[str, _Reader] = {}
+        #: Says that waiting is in vain.
+        self.gives_up: Callable[[], bool] = lambda: False
 
     def __enter__(self) -> Bystander:
         return self
@@ -75,7 +74,7 @@ class Bystander:
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]] = (),
+        headers: Sequence[tuple[str, bytes]] = (),
         *,
         partition: int = 0,
         timestamp_ms: int | None = None,
@@ -102,7 +101,7 @@ class Bystander:
             found[:] = [one for one in self.read(topic) if wanted(one)]
             return len(found) >= count
 
-        eventually(enough, f"{count} such records in {topic}", timeout_s)
+        eventually(enough, f"{count} such records in {topic}", timeout_s, self.gives_up)
         return found
 
     def committed(self, group: str) -> Mapping[TopicPartition, int]:
@@ -124,7 +123,7 @@ class Bystander:
             committed = self.committed(group)
             return all(committed.get(partition) == end for partition, end in ends.items())
 
-        eventually(all_committed, f"the group's offsets at the ends of {topic}", timeout_s)
+        eventually(all_committed, f"the group's offsets at the ends of {topic}", timeout_s, self.gives_up)
 
 
 class _Reader:

@@ -41,11 +41,16 @@ def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
-def eventually(condition: Callable[[], object], what: str, timeout_s: float = DEADLINE_S) -> None:
-    """Wait until *condition* holds; fail with *what* once the deadline has passed."""
+def eventually(
+    condition: Callable[[], object],
+    what: str,
+    timeout_s: float = DEADLINE_S,
+    gives_up: Callable[[], bool] = lambda: False,
+) -> None:
+    """Wait until *condition* holds; fail with *what* once the deadline has passed, or waiting is in vain."""
     deadline, tick = time.monotonic() + timeout_s, threading.Event()
     while not condition():
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline or gives_up():
             raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
         tick.wait(0.05)
 
@@ -91,6 +96,10 @@ class Service:
         process = self._running.get(role)
         return process is not None and process.poll() is None
 
+    def has_died(self) -> bool:
+        """Return whether a process ended that nobody stopped."""
+        return any(process.poll() is not None for process in self._running.values())
+
     def pid(self, role: Role) -> int:
         """Return the process id."""
         return self._running[role].pid
@@ -128,4 +137,5 @@ def service(
     try:
         yield running
     finally:
+        print(running.tails())  # pytest shows it where a test failed
         running.stop()

@@ -4,7 +4,7 @@ local no = refused(tonumber(ARGV[1]), ARGV[2], ARGV[3])
 if no then return no end
 local committed, highest, unfinished = tonumber(ARGV[5]), tonumber(ARGV[6]), {}
 for i = 7, #ARGV do unfinished[ARGV[i]] = true end
-redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', '(' .. committed)
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', '(' .. ARGV[5])
 for _, offset in ipairs(redis.call('ZRANGEBYSCORE', KEYS[6], committed, highest)) do
   if not unfinished[offset] then redis.call('ZREM', KEYS[6], offset) end
 end

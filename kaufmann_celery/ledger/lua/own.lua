@@ -3,8 +3,9 @@
 --       committed offset, highest finished offset (-1 = none), then the unfinished offsets between the two
 local generation, member, known, fresh = tonumber(ARGV[1]), ARGV[2], ARGV[4], ARGV[5]
 local owner = redis.call('HMGET', KEYS[1], 'generation', 'member', 'incarnation')
-if owner[3] and owner[3] ~= known then
-  -- Another history of these offsets: the group was reset, or its commit carries no incarnation yet.
+if owner[3] ~= known then
+  -- Another history of these offsets (the group was reset, or its commit carries no incarnation yet), or what is
+  -- left of one whose owner has expired.
   for i = 1, 8 do redis.call('DEL', KEYS[i]) end
   owner = {false, false, false}
 end
@@ -20,7 +21,7 @@ local function finished(offset)
   local n = tonumber(offset)
   return n < committed or (n <= highest and not unfinished[offset])
 end
-for _, key in ipairs({2, 3, 5}) do
+for _, key in ipairs({2, 3, 5, 8}) do
   for _, offset in ipairs(redis.call('HKEYS', KEYS[key])) do
     if finished(offset) then redis.call('HDEL', KEYS[key], offset) end
   end
@@ -30,6 +31,5 @@ for _, key in ipairs({6, 7}) do
     if finished(offset) then redis.call('ZREM', KEYS[key], offset) end
   end
 end
-redis.call('DEL', KEYS[8])
 for i = 1, 8 do redis.call('EXPIRE', KEYS[i], ARGV[6]) end
 return {'OK', incarnation, redis.call('HKEYS', KEYS[2]), redis.call('HKEYS', KEYS[5]), redis.call('ZRANGE', KEYS[6], 0, -1)}

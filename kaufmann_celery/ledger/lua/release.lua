@@ -2,7 +2,7 @@
 -- ARGV: incarnation, run ('' = never begun), reason, is it the event's fault (1/0), text for the owner, then offset, d pairs.
 if redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[1] then return 0 end
 local entry = redis.call('HGET', KEYS[4], ARGV[2])
-local alone = entry and entry:match(' 1$')
+local alone = entry and entry:match('^%d+ 1 ')
 local released = 0
 for i = 6, #ARGV, 2 do
   local offset = ARGV[i]

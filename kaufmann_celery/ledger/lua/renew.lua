@@ -6,12 +6,12 @@ for i = 5, #ARGV, 2 do
   local offset = ARGV[i]
   local run = redis.call('HGET', KEYS[3], offset)
   if not run and claim_of(offset) == tonumber(ARGV[i + 1]) then
-    redis.call('HSET', KEYS[3], offset, ARGV[2])
+    lease_to(offset, ARGV[2])
     run = ARGV[2]
   end
   if run == ARGV[2] then held = held + 1 end
 end
 if held > 0 then
-  redis.call('HSET', KEYS[4], ARGV[2], string.format('%d %d', now_ms() + ARGV[3], ARGV[4]))
+  redis.call('HSET', KEYS[4], ARGV[2], run_entry(now_ms() + ARGV[3], ARGV[4], ARGV[3], 0, '-'))
 end
 return held

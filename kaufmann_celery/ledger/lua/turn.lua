@@ -1,34 +1,66 @@
 -- What the owner has to know, in one round trip: events to dispatch again, and outcomes to settle.
--- ARGV: generation, member, incarnation, may expire leases (1/0), most bytes of outcomes, most outcomes
+-- ARGV: generation, member, incarnation, may expire leases (1/0), most bytes of outcomes, most outcomes,
+--       then the raised entries heard of before. An entry stays until it is heard of, for an answer may be lost.
 -- Returns 'OK', now_ms, raised entries, then offset, outcome pairs in the order of the partition.
 local no = refused(tonumber(ARGV[1]), ARGV[2], ARGV[3])
 if no then return {no} end
+for i = 7, #ARGV do
+  local offset, entry = ARGV[i]:match('^(%d+) (.*)$')
+  if redis.call('HGET', KEYS[8], offset) == entry then redis.call('HDEL', KEYS[8], offset) end
+end
+
+-- How long a lease lasts whose run Redis has lost.
+local ORPHAN_MS = 30000
 local now = now_ms()
-if ARGV[4] == '1' then
-  local expired, any = {}, false
+local seen = tonumber(redis.call('HGET', KEYS[1], 'seen') or now)
+-- pcall: a Redis that is full still hands its outcomes out.
+redis.pcall('HSET', KEYS[1], 'seen', now)
+
+-- Which runs have expired, and the size of each known one. Nobody looked for longer than a lease, or the clock
+-- jumped: a run could not renew, or seems not to have, and has one lease more, once. It never has more than one.
+local function expired_runs()
+  local sizes, expired, any = {}, {}, false
   local runs = redis.call('HGETALL', KEYS[4])
   for i = 1, #runs, 2 do
-    local expires, size = runs[i + 1]:match('^(%d+) (%d+)$')
-    if tonumber(expires) < now then
-      expired[runs[i]] = tonumber(size)
+    local expires, size, lease, graced, nonce = runs[i + 1]:match('^(%d+) (%d+) (%d+) (%d) (%S+)$')
+    expires, lease = tonumber(expires), tonumber(lease)
+    sizes[runs[i]] = tonumber(size)
+    local grace = expires < now and graced == '0' and now - seen > lease
+    if grace or expires > now + lease then
+      redis.pcall('HSET', KEYS[4], runs[i], run_entry(now + lease, size, lease, 1, nonce))
+    elseif expires < now then
+      redis.call('HDEL', KEYS[4], runs[i])
+      expired[runs[i]] = true
       any = true
     end
   end
-  if any then
-    local leases = redis.call('HGETALL', KEYS[3])
-    for i = 1, #leases, 2 do
-      local size = expired[leases[i + 1]]
-      if size then
-        local d, deaths, since = claim_of(leases[i])
-        -- A death in company is nobody's fault yet: alone, the next one is.
-        raise(leases[i], d, deaths + (size == 1 and 1 or 0), since, now, 'expired')
-      end
+  return sizes, expired, any
+end
+
+local function expire(offset, run, sizes, expired)
+  if not sizes[run] then
+    redis.pcall('HSET', KEYS[4], run, run_entry(now + ORPHAN_MS, 0, ORPHAN_MS, 1, '-'))
+  elseif expired[run] then
+    local d, deaths, since = claim_of(offset)
+    -- A death in company is nobody's fault yet: alone, the next one is.
+    if d then
+      raise(offset, d, deaths + (sizes[run] == 1 and 1 or 0), since, now, 'expired')
+    else
+      redis.call('HDEL', KEYS[3], offset)
     end
-    for run, _ in pairs(expired) do redis.call('HDEL', KEYS[4], run) end
   end
 end
-local raised = redis.call('LRANGE', KEYS[8], 0, 999)
-if #raised > 0 then redis.call('LTRIM', KEYS[8], #raised, -1) end
+
+if ARGV[4] == '1' then
+  local sizes, expired, any = expired_runs()
+  if any or math.floor(now / 1000) ~= math.floor(seen / 1000) then
+    local leases = redis.call('HGETALL', KEYS[3])
+    for i = 1, #leases, 2 do expire(leases[i], leases[i + 1], sizes, expired) end
+  end
+end
+
+local raised, entries = {}, redis.call('HGETALL', KEYS[8])
+for i = 1, #entries, 2 do raised[#raised + 1] = entries[i] .. ' ' .. entries[i + 1] end
 
 local offsets = redis.call('HKEYS', KEYS[5])
 table.sort(offsets, function(a, b) return tonumber(a) < tonumber(b) end)

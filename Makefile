@@ -1,0 +1,39 @@
+# Everything runs in a virtual environment of its own; Python 3.11 or later and make are all that is needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit check format clean
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv: .venv/installed
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=...'; exit 1; }
+	@echo 'installing into .venv'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed ## the example service on real Kafka, Redis and schema registry; KEEP=1 leaves it running
+	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+
+test: .venv/installed ## all tests
+	$(BIN)/pytest
+
+unit: .venv/installed ## the tests that need no service
+	$(BIN)/pytest tests/unit
+
+check: .venv/installed ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed ## make the style right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what was built, installed and started here
+	@if [ -x $(BIN)/python ] && [ -d .kaufmann ]; then $(BIN)/python -m kaufmann_celery.local down; fi
+	rm -rf .venv .kaufmann .hypothesis .mypy_cache .ruff_cache dist build

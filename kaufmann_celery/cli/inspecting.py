@@ -1,0 +1,122 @@
+"""The commands `config`, `handlers` and `status`: what is set, what is registered, how far the group is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kaufmann_celery.cli.failures import failure
+from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, log_to_stderr, service
+
+if TYPE_CHECKING:
+    from kaufmann_celery.app import Kaufmann
+    from kaufmann_celery.group_status import GroupStatus, PartitionStatus
+    from kaufmann_celery.handlers import Handler
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
+@click.command()
+@_as_json
+@click.pass_context
+def config(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click calls it by name
+    """Show every setting, and where it came from. Secrets are masked."""
+    log_to_stderr("WARNING")
+    described = service(ctx).config.describe()
+    if as_json:
+        click.echo(_json({one.name: {"value": one.value, "origin": one.origin} for one in described}))
+    else:
+        click.echo(_table(("SETTING", "VALUE", "FROM"), described))
+
+
+@click.command()
+@_as_json
+@click.pass_context
+def handlers(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click calls it by name
+    """Show which handler an event goes to, by which task and queue."""
+    log_to_stderr("WARNING")
+    kaufmann = service(ctx)
+    kaufmann.load()
+    shown = [_handler(kaufmann, handler) for handler in kaufmann.handlers]
+    if as_json:
+        click.echo(_json(shown))
+    elif shown:
+        click.echo(_table([name.upper() for name in shown[0]], [list(one.values()) for one in shown]))
+    else:
+        click.echo("no handlers: register one with @kaufmann.on, or list its module in Celery's imports", err=True)
+
+
+@click.command()
+@_as_json
+@click.option("--fail-above", metavar="LAG", type=click.IntRange(min=0), help="Exit 1 when more records wait.")
+@click.pass_context
+def status(ctx: click.Context, as_json: bool, fail_above: int | None) -> None:  # noqa: FBT001 - click calls it by name
+    """Show for each partition who has it, how far it is, what is outstanding and what blocks it."""
+    from kaufmann_celery.group_status import read_status
+
+    log_to_stderr("WARNING", kafka=logging.CRITICAL)
+    read = read_status(service(ctx), connect_timeout=CONNECT_TIMEOUT_S)
+    click.echo(_json(_status_data(read)) if as_json else _status_text(read))
+    if fail_above is not None and read.lag > fail_above:
+        raise failure(f"lag {read.lag} is above {fail_above}")
+
+
+def _handler(kaufmann: Kaufmann, handler: Handler) -> dict[str, str]:
+    from kaufmann_celery.transcoders.subjects import subject_of
+
+    return {
+        "event": handler.pattern,
+        "task": handler.task_name,
+        "queue": kaufmann.queue_of(handler),
+        "subject": "-" if handler.is_glob else subject_of(handler.pattern),
+        "source": handler.source.removeprefix(f"{Path.cwd()}{os.sep}"),
+    }
+
+
+def _status_data(read: GroupStatus) -> dict[str, Any]:
+    partitions = [{**dataclasses.asdict(one), "lag": one.lag} for one in read.partitions]
+    return {**dataclasses.asdict(read), "lag": read.lag, "partitions": partitions}
+
+
+def _status_text(read: GroupStatus) -> str:
+    known = read.state if read.exists else "does not exist yet: no ingester has committed for it"
+    lines = [f"group {read.group}: {known}"]
+    lines += [f"topic {topic} does not exist" for topic in read.missing_topics]
+    if read.partitions:
+        lines += [_table(_COLUMNS, [_row(one) for one in read.partitions])]
+    return "\n".join([*lines, f"lag {read.lag}"])
+
+
+_COLUMNS = (
+    "PARTITION", "OWNER", "COMMITTED", "END", "LAG", "OUTSTANDING", "RUNNING", "WAITING", "ABOVE", "BLOCKED BY",
+)  # fmt: skip
+
+
+def _row(one: PartitionStatus) -> tuple[Any, ...]:
+    blocking = "-"
+    if one.blocking_offset is not None:
+        age = "" if one.blocking_age_s is None else f" for {one.blocking_age_s:.0f} s"
+        blocking = f"{one.blocking_offset} {one.blocking_name or ''}".rstrip() + age
+    return (
+        f"{one.topic}:{one.partition}", one.owner or "-", "-" if one.committed is None else one.committed, one.end,
+        one.lag, one.outstanding, one.running, one.waiting_for_retry, one.finished_above, blocking,
+    )  # fmt: skip
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    texts = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts
+    )

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+from kafka import TopicPartition
+
+from kaufmann_celery.commit import CommitClock, CommitPolicy, Commits, Committer
+from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.errors import UnavailableError
+
+POLICY = CommitPolicy(threshold=100, interval=5.0)
+
+
+@pytest.mark.parametrize(
+    ("finished", "now", "due"),
+    [
+        (0, 10.0, False),
+        (0, 1000.0, False),
+        (1, 14.9, False),
+        (1, 15.0, True),
+        (99, 10.0, False),
+        (100, 10.0, True),
+        (10_000, 10.0, True),
+    ],
+)
+def test_a_commit_is_due_by_count_or_by_time_whichever_comes_first(*, finished: int, now: float, due: bool) -> None:
+    assert CommitClock(POLICY, now=10.0).is_due(finished, now) == due
+
+
+def test_a_commit_waits_for_the_answer_to_the_one_before() -> None:
+    clock = CommitClock(POLICY, now=0.0)
+    clock.sent(1.0)
+    assert clock.in_flight
+    assert not clock.is_due(1000, 1000.0)
+    clock.answered()
+    assert clock.is_due(1000, 1000.0)
+
+
+def test_the_interval_counts_from_the_last_commit() -> None:
+    clock = CommitClock(POLICY, now=0.0)
+    clock.sent(7.0)
+    clock.answered()
+    assert not clock.is_due(1, 11.9)
+    assert clock.is_due(1, 12.0)
+
+
+def test_nothing_is_sent_where_there_is_nothing_to_say() -> None:
+    sent: list[Commits] = []
+    committer = Committer(CommitClock(POLICY, now=0.0), sent.append)
+    committer.commit_due({}, 1000.0, hurry=True)
+    committer.send({}, 1000.0)
+    assert sent == []
+    assert not committer.in_flight
+
+
+def test_the_answer_frees_the_way_for_the_next_commit_even_when_it_is_an_error() -> None:
+    sent: list[Commits] = []
+    committer = Committer(CommitClock(POLICY, now=0.0), sent.append)
+    commits = {TopicPartition("orders", 0): Committed(1, 0, (), "i")}
+    committer.send(commits, 1.0)
+    assert sent == [commits]
+    assert committer.in_flight
+    committer.answered(commits, UnavailableError(), {})
+    assert not committer.in_flight

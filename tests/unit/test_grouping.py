@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaufmann_celery.grouping import Grouping
+from kaufmann_celery.handlers import Handler, Options
+
+
+def handler(name: str = "a", **options: Any) -> Handler:
+    return Handler(name, print, Options(**options))
+
+
+def measured(seconds_each: float, name: str = "a") -> Grouping:
+    grouping = Grouping()
+    grouping.learn(name, 100, 100 * seconds_each)
+    return grouping
+
+
+@pytest.mark.parametrize(
+    ("seconds_each", "outstanding", "size"),
+    [
+        (0.001, 10_000, 20),
+        (0.0001, 10_000, 200),
+        (0.0, 10_000, 200),
+        (1e-320, 10_000, 200),
+        (0.02, 10_000, 1),
+        (5.0, 10_000, 1),
+        (0.001, 50, 6),
+        (0.001, 8, 1),
+        (0.001, 0, 1),
+    ],
+)
+def test_a_task_holds_twenty_milliseconds_of_handling_and_leaves_work_for_eight(
+    seconds_each: float, outstanding: int, size: int
+) -> None:
+    assert measured(seconds_each).size(handler(), outstanding, now=0.0) == size
+
+
+@pytest.mark.parametrize("option", [{"rate_limit": "10/s"}, {"time_limit": 5}, {"soft_time_limit": 5}, {"batch": 1}])
+def test_events_with_celerys_limits_travel_alone(option: dict[str, Any]) -> None:
+    assert measured(0.0).size(handler(**option), 10_000, now=0.0) == 1
+    assert Grouping().size(handler(**option), 10_000, now=0.0) == 1
+
+
+def test_batch_is_the_most_in_one_task() -> None:
+    assert measured(0.0).size(handler(batch=7), 10_000, now=0.0) == 7
+
+
+def test_an_unknown_handler_is_measured_by_eight_events_and_the_rest_wait_a_moment() -> None:
+    grouping = Grouping()
+    sizes = [grouping.size(handler(), 10_000, now=1.0) for _ in range(10)]
+
+    assert sizes == [1] * 8 + [0, 0]
+    assert grouping.size(handler(), 10_000, now=1.2) == 0
+
+
+def test_a_handler_that_is_not_measured_within_its_moment_is_slow_and_gets_one_event_a_task() -> None:
+    grouping = Grouping()
+    for _ in range(8):
+        grouping.size(handler(), 10_000, now=1.0)
+
+    assert [grouping.size(handler(), 10_000, now=1.25) for _ in range(20)] == [1] * 20
+
+
+def test_the_first_measurement_ends_the_wait() -> None:
+    grouping = Grouping()
+    for _ in range(9):
+        grouping.size(handler(), 10_000, now=1.0)
+    grouping.learn("a", 1, 0.001)
+
+    assert grouping.size(handler(), 10_000, now=1.0) == 20
+
+
+def test_each_handler_is_measured_by_itself() -> None:
+    grouping = measured(0.001, "a")
+    grouping.learn("b", 1, 5.0)
+
+    assert grouping.size(handler("a"), 10_000, now=0.0) == 20
+    assert grouping.size(handler("b"), 10_000, now=0.0) == 1
+
+
+def test_a_handler_that_grows_slow_is_noticed_within_a_few_tasks() -> None:
+    grouping = measured(0.0001)
+    for _ in range(5):
+        grouping.learn("a", 1, 1.0)
+
+    assert grouping.size(handler(), 10_000, now=0.0) == 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.floats(0, 1e6)), min_size=1), st.integers(0, 10**6))
+def test_whatever_is_measured_a_task_holds_between_one_and_two_hundred(
+    measurements: list[tuple[int, float]], outstanding: int
+) -> None:
+    grouping = Grouping()
+    for events, seconds in measurements:
+        grouping.learn("a", events, seconds)
+
+    assert 1 <= grouping.size(handler(), outstanding, now=0.0) <= 200
