@@ -43,6 +43,7 @@ class Kaufmann:
         self._error_handlers = Handlers()
         self._lock = threading.RLock()
         self._loaded = False
+        self._queues: dict[str, str] = {}
         self.celery: Celery = celery_app.make(self) if celery is None else celery
         celery_app.attach(self, self.celery)
         signals.import_modules.connect(self._import_modules, sender=self.celery, weak=False)
@@ -155,20 +156,34 @@ class Kaufmann:
 
     def load(self) -> None:
         """Import what a worker imports, and check settings and handlers. Raises `ConfigError`."""
-        self.celery.loader.import_default_modules()
-        self.celery.finalize(auto=True)
-        self._import_modules()
+        try:
+            self.celery.loader.import_default_modules()
+            self.celery.finalize(auto=True)
+            self._import_modules()
+        except ConfigError:
+            # Importing stops at the first fault; all that are known are reported.
+            if not self.faults():
+                raise
+        if faults := self.faults():
+            raise ConfigError("\n".join(faults))
+
+    def faults(self) -> list[str]:
+        """Return every fault of the settings, and of the handlers registered so far."""
         faults = []
         for check in (lambda: self.config, self.handlers.check, self._error_handlers.check):
             try:
                 check()
             except ConfigError as error:
                 faults.append(str(error))
-        if faults:
-            raise ConfigError("\n".join(faults))
+        return faults
 
     def queue_of(self, handler: Handler) -> str:
         """Return the queue of a handler's task: its own, else as the app routes it, else the service's."""
+        if handler.pattern not in self._queues:
+            self._queues[handler.pattern] = self._route(handler)
+        return self._queues[handler.pattern]
+
+    def _route(self, handler: Handler) -> str:
         if handler.options.queue is not None:
             return handler.options.queue
         routed = self.celery.amqp.router.lookup_route(handler.task_name) or {}
@@ -219,6 +234,7 @@ class Kaufmann:
         except ConfigError as error:
             sys.stderr.write(f"kaufmann: {error}\n")
             raise SystemExit(2) from error
+        celery_app.accept_json(self.celery)
         celery_app.consume_queues(self)
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
 from celery import Celery
 from kombu import Queue
 
@@ -11,6 +12,7 @@ from kaufmann_celery.errors import ConfigError
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
+    from kaufmann_celery.config import Config
 
 #: Attribute of a Celery app by which its service is found.
 _ATTRIBUTE = "kaufmann"
@@ -22,7 +24,7 @@ def make(kaufmann: Kaufmann) -> Celery:
 
     def settings() -> dict[str, Any]:
         return {
-            "broker_url": kaufmann.config.redis_url,
+            "broker_url": _checked(kaufmann).redis_url,
             "broker_connection_retry_on_startup": True,
             # A supervisor restarts what ends; a worker does not give up on a broker that is away.
             "broker_connection_max_retries": None,
@@ -39,6 +41,19 @@ def make(kaufmann: Kaufmann) -> Celery:
     app.add_defaults(settings)
     app.__dict__["_kaufmann_own"] = True
     return app
+
+
+class _WrongSettings(ConfigError, click.ClickException):
+    """Ends any `celery` command with its message and exit code, for each reads the app's configuration first."""
+
+    exit_code = 2
+
+
+def _checked(kaufmann: Kaufmann) -> Config:
+    try:
+        return kaufmann.config
+    except ConfigError:
+        raise _WrongSettings("\n".join(kaufmann.faults())) from None
 
 
 def attach(kaufmann: Kaufmann, app: Celery) -> None:
@@ -67,5 +82,12 @@ def consume_queues(kaufmann: Kaufmann) -> None:
     names = {kaufmann.default_queue, *(one.options.queue for one in kaufmann.handlers if one.options.queue)}
     queues = kaufmann.celery.amqp.queues
     for name in sorted(names):
-        if name not in queues:
-            queues.add(Queue(name, routing_key=name))
+        # Only what is selected is consumed: a queue that was merely added is there for routing.
+        queues.select_add(queues[name] if name in queues else Queue(name, routing_key=name))
+
+
+def accept_json(app: Celery) -> None:
+    """Have the worker take JSON, in which events travel, where the app takes other content only."""
+    accepted = app.conf.accept_content
+    if accepted is not None and not {"json", "application/json"} & set(accepted):
+        app.conf.accept_content = [*accepted, "json"]

@@ -92,13 +92,15 @@ class CeleryOut:
     def waiting(self, queue: str) -> int:
         """Return how many messages wait in *queue*. Raises `UnavailableError`."""
         with self._translated():
+            channel = self._connected().channel
             try:
-                return int(self._connected().channel.queue_declare(queue=queue, passive=True).message_count)
+                return int(channel.queue_declare(queue=queue, passive=True).message_count)
             except ChannelError as error:
-                # In Redis a queue without messages does not exist; in AMQP the refusal has closed the channel.
                 if str(error.reply_code) != "404":
                     raise
-                self.close()
+                # In Redis a queue without messages does not exist. In AMQP the refusal has closed the channel.
+                if not getattr(channel, "is_open", True):
+                    self.close()
                 return 0
 
     def close(self) -> None:

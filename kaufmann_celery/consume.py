@@ -18,11 +18,11 @@ from typing import Any
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 
-from kaufmann_celery.commit_metadata import Committed, parse
+from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.kafka_options import consumer_options
 from kaufmann_celery.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
+from kaufmann_celery.starting_point import StartingPoint, log_gap
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Consumption:
         *,
         settling: threading.Lock,
         on_revoke: Callable[[frozenset[TopicPartition]], Mapping[TopicPartition, Committed]],
-        wants: Callable[[TopicPartition], bool],
+        wants: Callable[[TopicPartition, int], bool],
         beat: Callable[[], None],
     ) -> None:
         self._config = config
@@ -60,11 +60,13 @@ class Consumption:
         self._requests: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
         self._owned: set[TopicPartition] = set()
-        self._started: set[TopicPartition] = set()
+        #: Partitions being read, each with the position after what was put into the inbox.
+        self._read_to: dict[TopicPartition, int] = {}
         self._fresh: set[TopicPartition] = set()
         self._generation = -1
         self._thread = threading.Thread(target=self._run, name="kaufmann-consume", daemon=True)
         self._consumer: Any = None
+        self._start: StartingPoint
 
     def start(self) -> None:
         """Connect and join the group, in the thread."""
@@ -92,6 +94,7 @@ class Consumption:
     def _run(self) -> None:
         try:
             self._consumer = KafkaConsumer(**consumer_options(self._config))
+            self._start = StartingPoint(self._consumer, self._config)
             self._consumer.subscribe(self._topics, listener=_Listener(self))
             while not self._stop.is_set():
                 self._beat()
@@ -114,11 +117,23 @@ class Consumption:
         busy = paused or self._requests or self._fresh
         fetched = self._poll(_POLL_BUSY_S if busy else _POLL_S)
         for partition, records in fetched.items():
-            if partition in self._started:
-                self._inbox.put(Fetched(partition, records, self._consumer.position(partition)))
+            if partition in self._read_to:
+                self._read_to[partition] = self._consumer.position(partition)
+                self._inbox.put(Fetched(partition, records, self._read_to[partition]))
         self._announce()
 
+    def _unpark(self) -> None:
+        """Let kafka-python give back the records of resumed partitions.
+
+        Up to 3.0.12 it does so only where this attribute is None, but leaves a drained object there: the partition
+        is then never read again.
+        """
+        fetcher = self._consumer._fetcher  # noqa: SLF001 - there is no public way
+        if not fetcher._next_partition_records:  # noqa: SLF001
+            fetcher._next_partition_records = None  # noqa: SLF001
+
     def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
+        self._unpark()
         try:
             fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
             return fetched
@@ -137,8 +152,8 @@ class Consumption:
 
     def _pause_and_resume(self) -> bool:
         paused = self._consumer.paused()
-        for partition in self._started:
-            if self._wants(partition):
+        for partition in self._read_to:
+            if self._wants(partition, self._read_to[partition]):
                 if partition in paused:
                     self._consumer.resume(partition)
             elif partition not in paused:
@@ -151,7 +166,7 @@ class Consumption:
         if not self._fresh and metadata.generation_id == self._generation:
             return
         try:
-            partitions = {partition: self._committed(partition) for partition in tuple(self._fresh)}
+            partitions = {partition: self._start.of(partition) for partition in tuple(self._fresh)}
         except kafka_errors.KafkaError as error:
             self._pass_over(error)
             return
@@ -165,39 +180,12 @@ class Consumption:
             )
         )  # fmt: skip
 
-    def _committed(self, partition: TopicPartition) -> tuple[str, Committed, bool]:
-        kept = self._consumer.committed(partition, metadata=True, timeout_ms=5000)
-        first = self._consumer.beginning_offsets([partition])[partition]
-        topic_id = str(self._consumer._client.cluster.topic_id(partition.topic))
-        if kept is None or kept.offset < 0:
-            return topic_id, self._without_commit(partition, first), False
-        committed = parse(kept.offset, kept.metadata)
-        if kept.offset < first:
-            _log_gap(partition, kept.offset, first)
-        return topic_id, committed, True
-
-    def _without_commit(self, partition: TopicPartition, first: int) -> Committed:
-        policy = self._config.auto_offset_reset
-        last = self._consumer.end_offsets([partition])[partition]
-        if policy == "none":
-            raise ConfigError(
-                f"group {self._config.consumer_group} has no commit for {partition.topic}:{partition.partition} and "
-                "auto_offset_reset is none; set it to earliest or latest, or commit an offset"
-            )
-        start = first if policy == "earliest" else last
-        log.info(
-            "no commit yet for %s:%d: starting at %s, %d records ahead",
-            partition.topic, partition.partition, policy, last - start,
-            extra={"action": "offset_reset", "topic": partition.topic, "partition": partition.partition},
-        )  # fmt: skip
-        return Committed(start, start - 1)
-
     def _begin(self, partition: TopicPartition, offset: int) -> None:
         if partition in self._owned:
             first = self._consumer.beginning_offsets([partition])[partition]
             self._consumer.seek(partition, max(offset, first))
             self._consumer.resume(partition)
-            self._started.add(partition)
+            self._read_to[partition] = max(offset, first)
             self._inbox.put(Fetched(partition, [], max(offset, first)))
 
     def _commit(self, commits: Mapping[TopicPartition, Committed]) -> None:
@@ -215,7 +203,7 @@ class Consumption:
     def _reopen(self, partition: TopicPartition, committed: Committed) -> None:
         if partition not in self._owned:
             return
-        self._started.discard(partition)
+        self._read_to.pop(partition, None)
         self._consumer.pause(partition)
         # Whether this commit lands or not: what Kafka then says is what holds.
         self._consumer.commit_async(
@@ -230,7 +218,7 @@ class Consumption:
         for partition in positions:
             asked = self._consumer.position(partition)
             first = self._consumer.beginning_offsets([partition])[partition]
-            _log_gap(partition, asked, first)
+            log_gap(partition, asked, first)
             self._consumer.seek(partition, first)
 
 
@@ -248,7 +236,7 @@ class _Listener(AsyncConsumerRebalanceListener):
             consumer.pause(partition)
             own._owned.add(partition)
             own._fresh.add(partition)
-            own._started.discard(partition)
+            own._read_to.pop(partition, None)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit what is finished and let go; never wait for handlers, the next owner adopts them."""
@@ -277,7 +265,8 @@ class _Listener(AsyncConsumerRebalanceListener):
         own = self._consumption
         own._owned -= partitions
         own._fresh -= partitions
-        own._started -= partitions
+        for partition in partitions:
+            own._read_to.pop(partition, None)
         own._inbox.put(Revoked(partitions))
 
 
@@ -288,11 +277,3 @@ def _offsets(commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition
 def _passes(error: kafka_errors.KafkaError) -> bool:
     """Return whether *error* may pass by itself."""
     return error.retriable or isinstance(error, (kafka_errors.CommitFailedError, kafka_errors.KafkaConnectionError))
-
-
-def _log_gap(partition: TopicPartition, wanted: int, first: int) -> None:
-    log.error(
-        "retention removed records of %s:%d before they were handled: offsets %d to %d are gone",
-        partition.topic, partition.partition, wanted, first - 1,
-        extra={"action": "records_gone", "topic": partition.topic, "partition": partition.partition},
-    )  # fmt: skip

@@ -54,7 +54,7 @@ class Dispatcher:
         self._decoder = decoder
         self._nudge = nudge
         self._celery = CeleryOut(kaufmann.celery, kaufmann.queue_of)
-        self._watchdog = Watchdog(self._celery, kaufmann.queue_of)
+        self._watchdog = Watchdog(self._celery.waiting, kaufmann.queue_of)
         self._numbers = itertools.count(1)
         self._turns = 0
         #: Events wait a moment for the first measurement of their handler.

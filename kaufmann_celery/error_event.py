@@ -162,7 +162,7 @@ def dead_letter(config: Config, record: Any, failed: FailedEvent, *, cut: bool =
     facts = failure_headers(failed, config.consumer_group)
     return OutRecord(
         topic=config.dead_letter_topic,
-        key=None if cut else record.key,
+        key=_key_of(record, cut=cut),
         value=None if cut else record.value,
         headers=facts if cut else original + facts,
         timestamp_ms=max(0, record.timestamp),
@@ -183,3 +183,11 @@ def _facts(failed: FailedEvent) -> dict[str, Any]:
         "attempts": failed.attempts,
         "position": str(failed.position),
     }
+
+
+def _key_of(record: Any, *, cut: bool) -> bytes | None:
+    key: bytes | None = record.key
+    if cut:
+        return (key or b"")[:_MOST_KEY]
+    # kafka-python sends no record that has neither key nor value.
+    return b"" if key is None and record.value is None else key

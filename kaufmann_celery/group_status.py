@@ -79,7 +79,11 @@ def read_status(kaufmann: Kaufmann, *, connect_timeout: float = 8.0) -> GroupSta
     try:
         view = reader.view()
         ledgers = _ledgers(kaufmann, view)
-        blocking = {partition: found for partition in view.ends if (found := _blocking(view, ledgers, partition))}
+        blocking = {
+            partition: offset
+            for partition in view.ends
+            if (offset := blocking_offset(view.commits.get(partition), ledgers[partition])) is not None
+        }
         records = reader.records(blocking)
     finally:
         reader.close()
@@ -112,14 +116,22 @@ def _bases(config: Config, view: KafkaView) -> Iterable[str]:
         ).base
 
 
-def _blocking(view: KafkaView, ledgers: Mapping[TopicPartition, LedgerView], partition: TopicPartition) -> int | None:
+def blocking_offset(committed: Committed | None, ledger: LedgerView) -> int | None:
     """Return the lowest offset that is outstanding, as the ledger knows it, else as the last commit does."""
-    ledger, committed = ledgers[partition], view.commits.get(partition)
     for offset in ledger.unfinished:
         if committed is None or not committed.holds(offset):
             return offset
     left = [offset for offset in (committed.unfinished if committed else ()) if offset not in ledger.marks]
     return left[0] if left else None
+
+
+def finished_above(committed: Committed | None, ledger: LedgerView, blocking: int | None) -> int:
+    """Return how many are finished above the lowest unfinished offset: by the commit, or by a mark since."""
+    if committed is None or blocking is None:
+        return 0
+    span = range(max(blocking, committed.offset), committed.highest + 1)
+    by_commit = len(span) - sum(offset in span for offset in committed.unfinished)
+    return by_commit + sum(offset > blocking and not committed.holds(offset) for offset in ledger.marks)
 
 
 def _status(
@@ -141,7 +153,7 @@ def _status(
         outstanding=len(ledger.unfinished),
         running=len(ledger.leased),
         waiting_for_retry=len(ledger.waiting),
-        finished_above=_finished_above(committed, ledger, blocking),
+        finished_above=finished_above(committed, ledger, blocking),
         blocking_offset=blocking,
         blocking_name=record[0] if record else None,
         blocking_age_s=None if blocking is None else _age(record, ledger.claims.get(blocking), now),
@@ -152,15 +164,6 @@ def _age(record: tuple[str | None, int] | None, claim: Claim | None, now: float)
     if record is not None:
         return round(max(0.0, now - record[1] / 1000), 3)
     return None if claim is None else round(claim.age_s, 3)
-
-
-def _finished_above(committed: Committed | None, ledger: LedgerView, blocking: int | None) -> int:
-    """Return how many are finished above the lowest unfinished offset: by the commit, or by a mark since."""
-    if committed is None or blocking is None:
-        return 0
-    span = range(max(blocking, committed.offset), committed.highest + 1)
-    by_commit = len(span) - sum(offset in span for offset in committed.unfinished)
-    return by_commit + sum(offset > blocking and not committed.holds(offset) for offset in ledger.marks)
 
 
 def _owner(members: Iterable[Member], partition: TopicPartition) -> str | None:

@@ -277,10 +277,10 @@ class Ingester:
         """Look at a partition's ledger in the next turn."""
         self._inbox.put(Woken(base))
 
-    def _wants(self, partition: TopicPartition) -> bool:
-        """Return whether the consumer should read on. Called in its thread; reads two lengths."""
+    def _wants(self, partition: TopicPartition, read_to: int) -> bool:
+        """Return whether the consumer should read on. Called in its thread; reads two numbers."""
         owned = self._partitions.owned.get(partition)
-        return owned is not None and owned.wants_records
+        return owned is not None and owned.wants_records(read_to)
 
     def _beat(self) -> None:
         """Keep the process alive for another while, as long as both loops turn. Called in the consumer's thread."""

@@ -15,7 +15,7 @@ from kaufmann_celery.event import Position
 from kaufmann_celery.ledger import Claimed, OwnerLedger, Raised
 from kaufmann_celery.watermark import Watermark
 
-#: Records read ahead of the loop, per partition, before the partition is paused.
+#: Offsets read ahead of the loop, per partition, before the partition is paused.
 _READ_AHEAD = 2000
 #: Bytes that one more unfinished offset takes in a commit's metadata at most.
 _MOST_BYTES_EACH = 5
@@ -58,8 +58,8 @@ class Pending:
 
     @property
     def goes_alone(self) -> bool:
-        """Return whether it has a task of its own: it was sent before, or it failed."""
-        return self.d > 1 or self.copies > 0 or self.failure is not None
+        """Return whether it has a task of its own: it ran before, or it failed."""
+        return self.d > 1 or self.failure is not None
 
     def sent(self, now: float, number: int) -> None:
         """Note that it was handed to Celery, in the task with this *number*."""
@@ -123,10 +123,9 @@ class OwnedPartition:
         """Return whether workers may report something."""
         return bool(self.pending or self.adopted)
 
-    @property
-    def wants_records(self) -> bool:
-        """Return whether the consumer should go on reading: adopted claims are never held back."""
-        return len(self.fetched) < _READ_AHEAD or bool(self.adopted)
+    def wants_records(self, read_to: int) -> bool:
+        """Return whether the consumer, which has read up to *read_to*, should go on: adopted claims are never held back."""
+        return read_to - self.watermark.position < _READ_AHEAD or bool(self.adopted)
 
     def is_finished(self, offset: int) -> bool:
         """Return whether a record is finished already, by the commit or by a mark."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.partitioner.default import murmur2
 
 from kaufmann_celery.config import Config
@@ -17,9 +20,12 @@ from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_options import client_options, producer_options
 from kaufmann_celery.outcome import OutRecord
 
-#: Seconds for which a topic's partition count is believed, and for which a missing topic is believed missing.
+#: Seconds for which what is known of a topic is believed, and for which a missing topic is believed missing.
 _COUNT_TTL_S = 30.0
 _MISSING_TTL_S = 2.0
+#: The topic setting that decides what is too large, and what Kafka counts besides key, value and headers at least.
+_MOST_BYTES = "max.message.bytes"
+_OVERHEAD_BYTES = 61 + 7
 #: Seconds to wait for the acknowledgement of what was sent; then all of it is sent again.
 ACK_TIMEOUT_S = 30.0
 
@@ -32,6 +38,16 @@ class RefusedForGood(PublishError):
         self.too_large = too_large
 
 
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """What is known of a topic, until a moment of the monotonic clock."""
+
+    partitions: int
+    #: None where Kafka does not say.
+    most_bytes: int | None
+    until: float
+
+
 class KafkaOut:
     """A producer that tells what may pass from what never will. Thread-safe. Connects at first use."""
 
@@ -40,7 +56,7 @@ class KafkaOut:
         self._lock = threading.Lock()
         self._producer: Any = None
         self._admin: Any = None
-        self._counts: dict[str, tuple[int, float]] = {}
+        self._topics: dict[str, _Topic] = {}
 
     def publish(self, records: Sequence[OutRecord]) -> list[Position | RefusedForGood]:
         """Send *records*, wait for every acknowledgement, and return in their order where each is, or why not.
@@ -48,10 +64,10 @@ class KafkaOut:
         Blocks for up to 30 s. Raises `UnavailableError` where Kafka did not answer: any of them may be there or not.
         """
         try:
-            pending = [self._send(record) for record in records]
-            deadline = time.monotonic() + ACK_TIMEOUT_S
-            return [self._wait(one, deadline) for one in pending]
+            return self._publish(records)
         except kafka_errors.KafkaError as error:
+            # What it still holds would be sent as well, besides its repetition.
+            self._drop_producer()
             raise UnavailableError(f"Kafka did not acknowledge ({type(error).__name__}); check brokers") from error
 
     def refusal(self, record: OutRecord) -> RefusedForGood | None:
@@ -64,28 +80,46 @@ class KafkaOut:
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions *topic* has; 0 where it does not exist. Blocks on Kafka every 30 s."""
-        count, until = self._counts.get(topic, (0, 0.0))
-        if time.monotonic() < until:
-            return count
-        try:
-            described = self._admin_client().describe_topics([topic])[0]
-        except kafka_errors.KafkaError as error:
-            raise UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers") from error
-        self._refuse_unauthorized(topic, described["error_code"])
-        count = len(described["partitions"])
-        ttl = _COUNT_TTL_S if count else _MISSING_TTL_S
-        self._counts[topic] = (count, time.monotonic() + ttl)
-        return count
+        return self._topic(topic).partitions
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush and close; wait at most *timeout_s*."""
+        self._drop_producer(timeout_s)
         with self._lock:
-            producer, self._producer = self._producer, None
             admin, self._admin = self._admin, None
-        if producer is not None:
-            producer.close(timeout=timeout_s)
         if admin is not None:
             admin.close()
+
+    def _publish(self, records: Sequence[OutRecord]) -> list[Position | RefusedForGood]:
+        pending = [self._send(record) for record in records]
+        deadline = time.monotonic() + ACK_TIMEOUT_S
+        answers = [self._wait(one, deadline) for one in pending]
+        refused = [
+            at
+            for at, (sent, answer) in enumerate(zip(pending, answers, strict=True))
+            if isinstance(answer, RefusedForGood) and sent is not answer
+        ]
+        if refused:
+            # kafka-python's idempotent producer never recovers: it answers for everything that it holds, and for all
+            # that follows, as for the one record that the broker refused. Ask for fewer, with another producer.
+            self._drop_producer()
+        if refused and len(records) > 1:
+            middle = len(refused) // 2 if len(refused) == len(records) else len(refused)
+            for part in (refused[:middle], refused[middle:]):
+                for at, answer in zip(part, self._publish([records[at] for at in part]), strict=True):
+                    answers[at] = answer
+        return answers
+
+    def _drop_producer(self, timeout_s: float = 0.0) -> None:
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        try:
+            producer.close(timeout=timeout_s)
+        except kafka_errors.KafkaError:
+            # Then close() stops half-way, and its thread would go on sending.
+            producer._sender.force_close()
 
     def _send(self, record: OutRecord) -> Any:
         try:
@@ -115,14 +149,43 @@ class KafkaOut:
         return Position(metadata.topic, metadata.partition, metadata.offset)
 
     def _partition_of(self, record: OutRecord) -> int:
-        count = self.partitions(record.topic)
+        topic = self._topic(record.topic)
+        count = topic.partitions
         if not count:
             raise RefusedForGood(f"topic {record.topic} does not exist; create it, or correct its name")
+        if topic.most_bytes is not None and record.size + _OVERHEAD_BYTES > topic.most_bytes:
+            raise _too_large(record.topic)
         if record.partition is None:
             return int(murmur2(record.spread) & 0x7FFFFFFF) % count
         if not 0 <= record.partition < count:
             raise RefusedForGood(f"topic {record.topic} has {count} partitions, none with number {record.partition}")
         return record.partition
+
+    def _topic(self, name: str) -> _Topic:
+        known = self._topics.get(name)
+        if known is None or time.monotonic() >= known.until:
+            known = self._topics[name] = self._asked(name)
+        return known
+
+    def _asked(self, name: str) -> _Topic:
+        try:
+            described = self._admin_client().describe_topics([name])[0]
+        except kafka_errors.KafkaError as error:
+            raise UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers") from error
+        self._refuse_unauthorized(name, described["error_code"])
+        count = len(described["partitions"])
+        most_bytes = self._most_bytes(name) if count else None
+        return _Topic(count, most_bytes, time.monotonic() + (_COUNT_TTL_S if count else _MISSING_TTL_S))
+
+    def _most_bytes(self, name: str) -> int | None:
+        """Return how large a record may be; None where Kafka does not say, or compression makes it another."""
+        if self._config.kafka_options.get("compression_type"):
+            return None
+        resource = ConfigResource(ConfigResourceType.TOPIC, name, {_MOST_BYTES: None})
+        with suppress(kafka_errors.KafkaError, LookupError):
+            found = self._admin_client().describe_configs([resource], config_filter="all")
+            return int(found["topic"][name][_MOST_BYTES]["value"])
+        return None
 
     def _refuse_unauthorized(self, topic: str, code: int) -> None:
         error = kafka_errors.for_code(code)
@@ -159,5 +222,12 @@ def _is_for_good(error: kafka_errors.KafkaError) -> bool:
 
 def _for_good(error: kafka_errors.KafkaError, topic: str) -> RefusedForGood:
     too_large = isinstance(error, (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError))
-    why = "the record is larger than the topic accepts" if too_large else type(error).__name__
-    return RefusedForGood(f"Kafka refuses the record for {topic}: {why}", too_large=too_large)
+    if too_large:
+        return _too_large(topic)
+    return RefusedForGood(f"Kafka refuses the record for {topic}: {type(error).__name__}")
+
+
+def _too_large(topic: str) -> RefusedForGood:
+    return RefusedForGood(
+        f"Kafka refuses the record for {topic}: the record is larger than the topic accepts", too_large=True
+    )

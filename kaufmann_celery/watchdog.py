@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from kaufmann_celery.celery_out import CeleryOut
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.partition import OwnedPartition, Pending
 
@@ -24,22 +23,26 @@ _LOOK_EVERY_S = 1.0
 class Watchdog:
     """Used by the ingester's loop alone."""
 
-    def __init__(self, celery: CeleryOut, queue_of: Callable[[Handler], str]) -> None:
-        self._celery = celery
+    def __init__(self, waiting_in: Callable[[str], int], queue_of: Callable[[Handler], str]) -> None:
+        self._waiting_in = waiting_in
         self._queue_of = queue_of
         self._looked_at = 0.0
-        #: The highest number among the tasks that are known to have begun.
-        self._begun_number = 0
+        #: By queue: the highest number among the tasks that are known to have begun, and whether it is empty now.
+        self._begun: dict[str, int] = {}
+        self._empty: dict[str, bool] = {}
 
     def begun(self, pending: Pending) -> None:
         """Note that the task of *pending* has begun."""
-        self._begun_number = max(self._begun_number, pending.sent_number)
+        if pending.decoded.handler is not None:
+            queue = self._queue_of(pending.decoded.handler)
+            self._begun[queue] = max(self._begun.get(queue, 0), pending.sent_number)
 
     def is_due(self, now: float) -> bool:
         """Return whether it is time to look at every partition, and take it that this is done."""
         if now - self._looked_at < _LOOK_EVERY_S:
             return False
         self._looked_at = now
+        self._empty.clear()
         return True
 
     def look(self, owned: OwnedPartition) -> None:
@@ -61,11 +64,14 @@ class Watchdog:
                 _send_again(owned, pending, now)
 
     def _is_lost(self, pending: Pending) -> bool:
-        handler = pending.decoded.handler
-        if handler is None or pending.sent_number < self._begun_number:
+        if pending.decoded.handler is None:
             return True
-        waiting: int = self._celery.waiting(self._queue_of(handler))
-        return waiting == 0
+        queue = self._queue_of(pending.decoded.handler)
+        if pending.sent_number < self._begun.get(queue, 0):
+            return True
+        if queue not in self._empty:
+            self._empty[queue] = self._waiting_in(queue) == 0
+        return self._empty[queue]
 
 
 def _send_again(owned: OwnedPartition, pending: Pending, now: float) -> None:

@@ -18,15 +18,12 @@ from kafka import KafkaProducer
 from examples.demo import services
 from examples.demo.counting import ERROR, Tally, create_topic, faults
 from examples.demo.screen import Screen
-from examples.demo.services import ROOT, SERVICE, DemoError, Services
+from examples.demo.services import BIN, ROOT, SERVICE, DemoError, Services
 from examples.demo.traffic import Planned, plan
 from kaufmann_celery.errors import KaufmannError
 from kaufmann_celery.local import LocalStack
 
 TOPIC = GROUP = "orders"
-DIRECTORY = ROOT / ".kaufmann"
-FILES = DIRECTORY / "demo"
-KEPT = FILES / "services.json"
 #: Events published between two looks at what came back.
 _CHUNK = 12
 _DEADLINE_S = 90.0
@@ -35,12 +32,14 @@ _DEADLINE_S = 90.0
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the stack and the services running")
-    keep = parser.parse_args().keep
+    parser.add_argument("--directory", type=Path, default=ROOT / ".kaufmann", help="for ports, data and logs")
+    chosen = parser.parse_args()
+    directory = chosen.directory.absolute()
     screen = Screen()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with _alone():
-            return _demo(screen, keep=keep)
+        with _alone(directory / "demo"):
+            return _demo(screen, directory, keep=chosen.keep)
     except (DemoError, KaufmannError) as error:
         screen.say(f"the demo failed: {error}")
         return 1
@@ -50,25 +49,27 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _alone(files: Path) -> Iterator[None]:
     """Hold the demo's lock; raise `DemoError` where another demo of this checkout holds it."""
-    FILES.mkdir(parents=True, exist_ok=True)
-    with (FILES / "demo.lock").open("w") as lock:
+    files.mkdir(parents=True, exist_ok=True)
+    with (files / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DemoError("another demo runs in this checkout") from error
+            raise DemoError(f"another demo runs in {files}") from error
         yield
 
 
-def _demo(screen: Screen, *, keep: bool) -> int:
-    services.stop_earlier(KEPT)
-    with _stack(screen, keep=keep) as settings:
-        env = services.environment(settings)
+def _demo(screen: Screen, directory: Path, *, keep: bool) -> int:
+    files = directory / "demo"
+    services.stop_earlier(files / "services.json")
+    with _stack(screen, directory, keep=keep) as settings:
+        # The directory is there for who looks for left-over processes.
+        env = services.environment({**settings, "DEMO_DIRECTORY": str(directory)})
         create_topic(settings["KAUFMANN_BROKERS"], TOPIC)
         services.run(["kaufmann", "-A", "service", "migrate-schemas"], env)
         screen.say("topic created, schemas registered; starting ingester, worker and Flower (Procfile)")
-        running = Services(env, log=FILES / "services.log", leashed=not keep)
+        running = Services(env, log=files / "services.log", leashed=not keep)
         kept = False
         try:
             running.start()
@@ -77,21 +78,21 @@ def _demo(screen: Screen, *, keep: bool) -> int:
         finally:
             if not kept:
                 running.stop()
-        if kept:
-            running.record().write(KEPT)
-            _explain(running)
+    if kept:
+        running.record().write(files / "services.json")
+        _explain(running, directory)
     screen.say(f"{wrong} faults" if wrong else "all counts are exactly as they must be")
     return 1 if wrong else 0
 
 
 @contextlib.contextmanager
-def _stack(screen: Screen, *, keep: bool) -> Iterator[dict[str, str]]:
+def _stack(screen: Screen, directory: Path, *, keep: bool) -> Iterator[dict[str, str]]:
     """Run the local stack: for this process' life, with fresh data; or with *keep* the one that stays."""
     if keep:
-        yield LocalStack(DIRECTORY).up(progress=screen.say)
+        yield LocalStack(directory).up(progress=screen.say)
         return
     # Not a temporary directory: after a failure the logs are still there.
-    stack = LocalStack(FILES)
+    stack = LocalStack(directory / "demo")
     stack.reset()
     try:
         yield stack.up(progress=screen.say, owner_pid=os.getpid())
@@ -182,25 +183,24 @@ def _summary(
     return len(wrong)
 
 
-def _explain(running: Services) -> None:
-    pid = running.record().pid
+def _explain(running: Services, directory: Path) -> None:
     print(f"""
 The stack, the ingester, the worker and Flower go on running. To use them:
 
-    cd {SERVICE.relative_to(ROOT)} && . ../../.venv/bin/activate
-    eval "$(kaufmann local env --directory ../../.kaufmann)"
+    cd {SERVICE} && . {BIN}/activate
+    eval "$(kaufmann local env --directory {directory})"
     kaufmann -A service publish order.placed --payload '{{"order_id": "1", "item": "pear", "quantity": 2}}'
     kaufmann -A service events {TOPIC} --follow
 
-Flower: {running.flower_url}      what they print: {running.log.relative_to(ROOT)}
+Flower: {running.flower_url}
+What they print: {running.log}
 
 To stop them:
 
-    kill {pid} && .venv/bin/kaufmann local down
+    kill {running.record().pid}
+    {BIN}/kaufmann local down --directory {directory}
 """)
 
 
 if __name__ == "__main__":
-    if Path.cwd() != ROOT:
-        os.chdir(ROOT)
     sys.exit(main())

@@ -12,7 +12,7 @@ from typing import Any
 import fastavro
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from examples.demo.traffic import Planned
 
@@ -54,6 +54,7 @@ class Tally:
         self.start = dict(start or self.ends())
         for partition, offset in self.start.items():
             self._consumer.seek(partition, offset)
+        self._committed = dict.fromkeys(self._partitions, 0)
         self._schemas: dict[str, Any] = {}
         self.records: Counter[str] = Counter()
         #: (order id, name of the output) -> how many
@@ -67,9 +68,15 @@ class Tally:
         return ends
 
     def committed(self) -> dict[TopicPartition, int]:
-        """Return what the group has committed; where it has not yet, where counting starts."""
-        commits = self._admin.list_group_offsets({self._group: None})[self._group]
-        return {one: max(commits[one].offset, 0) if one in commits else 0 for one in self._partitions}
+        """Return what the group has committed, as far as its coordinator tells; 0 where it has not yet."""
+        try:
+            commits = self._admin.list_group_offsets({self._group: None})[self._group]
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+        else:
+            self._committed |= {one: commits[one].offset for one in self._partitions if one in commits}
+        return dict(self._committed)
 
     def read(self, wait_s: float) -> None:
         """Count what came since the last call, waiting up to *wait_s* for it."""

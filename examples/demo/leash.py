@@ -1,10 +1,11 @@
-"""Runs a command that cannot outlive its starter: `python -m examples.demo.leash COMMAND …`, stdin a pipe.
+"""Runs a command that cannot outlive its starter: `python leash.py COMMAND …`, stdin a pipe.
 
 The starter's end of the pipe closes when the starter ends, however it ends, and the command is then asked to end.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def main(command: list[str]) -> int:
 
 
 def _end_with_starter(running: subprocess.Popen[bytes]) -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)
     running.terminate()
     try:
         running.wait(_PATIENCE_S)

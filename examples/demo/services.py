@@ -49,17 +49,17 @@ class Services:
             "FLOWER_PORT": str(self.flower_port),
             "CELERY_WORKER_CONCURRENCY": "2",
         }
-        self._honcho = ["honcho", "-d", str(SERVICE), "-f", str(ROOT / "Procfile"), "start"]
+        self._honcho = [str(BIN / "honcho"), "-f", str(ROOT / "Procfile"), "start"]
         self._leashed = leashed
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start them; what they print goes to the log."""
-        leash = [sys.executable, "-m", "examples.demo.leash"] if self._leashed else []
+        leash = [sys.executable, str(Path(__file__).with_name("leash.py"))] if self._leashed else []
         with self.log.open("wb") as log:
             self._running = subprocess.Popen(
                 [*leash, *self._honcho],
-                cwd=ROOT,
+                cwd=SERVICE,
                 env=self._env,
                 stdin=subprocess.PIPE if self._leashed else subprocess.DEVNULL,
                 stdout=log,

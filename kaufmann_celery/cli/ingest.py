@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaufmann_celery.cli.failures import FAILED
-from kaufmann_celery.cli.service import log_to_stderr, service
+from kaufmann_celery.cli.service import load, log_to_stderr, service
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -42,6 +42,7 @@ def ingester(ctx: click.Context, topics: str | None, group: str | None, until_en
     signals = StopSignals()
     kaufmann = service(ctx)
     _set(kaufmann, subscription_topics=topics, consumer_group=group)
+    load(kaufmann)
     running = kaufmann.ingester(until_end=until_end)
     signals.stop_by(running)
     running.run()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaufmann_celery.cli.failures import failure
-from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, log_to_stderr, service
+from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, load, log_to_stderr, service
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -43,7 +43,7 @@ def handlers(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click
     """Show which handler an event goes to, by which task and queue."""
     log_to_stderr("WARNING")
     kaufmann = service(ctx)
-    kaufmann.load()
+    load(kaufmann)
     shown = [_handler(kaufmann, handler) for handler in kaufmann.handlers]
     if as_json:
         click.echo(_json(shown))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, log_to_stderr, service
+from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, load, log_to_stderr, service
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -47,7 +47,7 @@ def events(
 
     log_to_stderr("WARNING", kafka=logging.CRITICAL)
     kaufmann = service(ctx)
-    kaufmann.load()
+    load(kaufmann)
     decode = EventDecoder(kaufmann)
     reader = TopicReader(kaufmann.config, *place, connect_timeout=CONNECT_TIMEOUT_S)
     try:

@@ -39,6 +39,15 @@ def service(ctx: click.Context) -> Kaufmann:
     return found
 
 
+def load(kaufmann: Kaufmann) -> None:
+    """Import the service's handlers and check all. Raises `ConfigError`.
+
+    Settings first: they are needed while Celery imports, and it logs the traceback of what fails there.
+    """
+    assert kaufmann.config
+    kaufmann.load()
+
+
 def log_to_stderr(level: str | int, *, kafka: int = logging.WARNING) -> None:
     """Write log lines of *level* and above to stderr; of kafka-python's, those of level *kafka*."""
     logging.basicConfig(level=level, format=_FORMAT, stream=sys.stderr)

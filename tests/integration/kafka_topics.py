@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.serializer import Serializer
 
 from kaufmann_celery.event import Position
 from tests.integration.service_process import DEADLINE_S, eventually
@@ -85,6 +86,15 @@ class Bystander:
         ).get(timeout=DEADLINE_S)
         return Position(sent.topic, sent.partition, sent.offset)
 
+    def send_nothing(self, topic: str, headers: Sequence[tuple[str, bytes]]) -> Position:
+        """Write a record without key and value, as other clients can, and return where it stands."""
+        producer: Any = KafkaProducer(bootstrap_servers=self._brokers, key_serializer=_Nothing())
+        try:
+            sent = producer.send(topic, None, key=b"?", headers=list(headers), partition=0).get(timeout=DEADLINE_S)
+        finally:
+            producer.close(timeout=5)
+        return Position(sent.topic, sent.partition, sent.offset)
+
     def read(self, topic: str) -> list[Found]:
         """Return all that *topic* holds now, partition by partition, in order."""
         if topic not in self._readers:
@@ -124,6 +134,13 @@ class Bystander:
             return all(committed.get(partition) == end for partition, end in ends.items())
 
         eventually(all_committed, f"the group's offsets at the ends of {topic}", timeout_s, self.gives_up)
+
+
+class _Nothing(Serializer):  # type: ignore[misc] # kafka has no types
+    """Makes nothing of a key: kafka-python sends no record without key and value otherwise."""
+
+    def serialize(self, *_: object) -> None:
+        return None
 
 
 class _Reader:

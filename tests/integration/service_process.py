@@ -19,7 +19,7 @@ from typing import Literal
 Role = Literal["ingester", "worker"]
 ROLES: tuple[Role, ...] = ("ingester", "worker")
 #: Seconds that anything here may take before a test gives up on it.
-DEADLINE_S = 60.0
+DEADLINE_S = 30.0
 
 _INGESTER = """
 import logging, signal

@@ -20,10 +20,10 @@ ASKED = {"type": "record", "name": "fail.asked", "fields": [{"name": "id", "type
 #: Every handler here is given an event of this schema; the name says what the handler does.
 NAMES = (
     "not_output", "misfit", "no_subject", "no_topic", "no_partition", "large", "mixed", "raises", "odd", "waits",
-    "retried", "told", "told_badly", "told_misfit", "told_late", "awaits", "awaits_badly", "exits_early",
+    "retried", "told", "told_badly", "told_misfit", "told_late", "awaits", "awaits_badly", "edge",
 )  # fmt: skip
 
-SERVICE = '''
+SERVICE = """
 import asyncio
 import threading
 import time
@@ -91,6 +91,11 @@ def large(event):
     return Output("fail.answer", {"id": "x" * 20_000}, topic="NAME.small")
 
 
+@kaufmann.on("fail.edge")
+def edge(event):
+    return Output("fail.answer", {"id": "x" * int(event.payload["id"])}, topic="NAME.small")
+
+
 @kaufmann.on("fail.mixed")
 def mixed(event):
     kaufmann.publish("fail.answer", {"id": "published before the failure"})
@@ -144,7 +149,7 @@ def odd(event):
             endless = {}
             endless["id"] = endless
             return Output("fail.answer", endless)
-        case "system exit":
+        case "group":
             raise ExceptionGroup("two", [ValueError("one"), KeyError("two")])
 
 
@@ -195,7 +200,7 @@ def told_misfit(error):
 def told_late(error):
     note("told late")
     wait_for("told")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -227,9 +232,7 @@ def ask(fail: Scene, what: str, number: str = "1", **more: Any) -> Position:
 def fails(fail: Scene, what: str, number: str, error_type: str, **more: Any) -> dict[str, Any]:
     """Send the event, check its one error event, and that it had no other output; return the error event's payload."""
     position = ask(fail, what, number)
-    found = fail.one_error_event(
-        position, name=f"fail.{what}", error_type=error_type, topic=errors(fail), **more
-    )
+    found = fail.one_error_event(position, name=f"fail.{what}", error_type=error_type, topic=errors(fail), **more)
     assert number.encode() not in b"".join(one.value or b"" for one in fail.kafka.read(fail.out))
     payload = fail.payload_of(found)
     assert payload["error_type"] == error_type
@@ -261,6 +264,34 @@ def test_an_output_that_kafka_refuses_fails_the_event(fail: Scene, what: str) ->
     fails(fail, what, f"id-refused-{what}", "RefusedForGood")
 
 
+def test_at_the_edge_of_what_a_topic_takes_each_event_is_answered_or_fails_and_no_other_event_does(fail: Scene) -> None:
+    small = f"{fail.name}.small"
+    ask(fail, "edge", "100")
+    (probe,) = fail.kafka.await_records(small, lambda one: b"x" * 100 in (one.value or b""))
+    size = sum(
+        len(part or b"")
+        for part in (
+            probe.key,
+            probe.value,
+            *(one for pair in probe.header.items() for one in (pair[0].encode(), pair[1])),
+        )
+    )
+    edge = 10_000 - (size - 100) - 68
+    asked = {n: ask(fail, "edge", str(n)) for n in range(edge - 40, edge + 5)}
+    others = [f"beside-{n}" for n in range(20)]
+    for other in others:
+        ask(fail, "awaits", other)
+    fail.handles_what_follows()
+
+    answered = {len(one.value or b"") for one in fail.kafka.read(small)}
+    failed = [one.original for one in fail.kafka.read(errors(fail)) if one.original in asked.values()]
+    assert len(failed) == len(set(failed))
+    assert len(answered) - 1 + len(failed) == len(asked)
+    assert 5 < len(failed) < 40
+    given = [one.value for one in fail.kafka.read(fail.out) if one.key == b"fail.answer"]
+    assert [given.count(avro(ASKED, {"id": other})) for other in others] == [1] * len(others)
+
+
 ODD = {
     "unprintable": "Unprintable",
     "unpicklable": "Unpicklable",
@@ -274,7 +305,7 @@ ODD = {
     "headers": "",
     "deep": "",
     "endless": "EncodeError",
-    "system exit": "ExceptionGroup",
+    "group": "ExceptionGroup",
 }
 
 
@@ -338,8 +369,10 @@ def test_the_error_event_goes_to_the_callback_topic_too(fail: Scene) -> None:
 
 
 def test_a_failure_about_an_error_event_causes_none(fail: Scene) -> None:
-    value = {"meta": dict.fromkeys(("message_id", "emitter_service", "emitter_service_id", "message_name", "timestamp"), "")}
-    failing = fail.send(b"event.error.elsewhere", b"\2" + avro(shipped_error_schema()[1:], value | {"payload": {}})[1:])
+    value = {
+        "meta": dict.fromkeys(("message_id", "emitter_service", "emitter_service_id", "message_name", "timestamp"), "")
+    }
+    failing = fail.send(b"event.error.elsewhere", avro(shipped_error_schema(), value | {"payload": {}}))
     undecodable = fail.send(b"event.error.elsewhere", b"\xff")
 
     fail.handles_what_follows()

@@ -24,7 +24,11 @@ PLACED = {
 }
 PLAIN = {"type": "record", "name": "bad.plain", "fields": [{"name": "id", "type": "string"}]}
 NODE = {"type": "record", "name": "bad.node", "fields": [{"name": "child", "type": ["null", "bad.node"]}]}
-MAPPED = {"type": "record", "name": "bad.mapped", "fields": [{"name": "values", "type": {"type": "map", "values": "string"}}]}
+MAPPED = {
+    "type": "record",
+    "name": "bad.mapped",
+    "fields": [{"name": "values", "type": {"type": "map", "values": "string"}}],
+}
 #: A service's own schema for the error events of one name: it keeps the bytes as they were.
 RAW_ERROR = {
     "type": "record",
@@ -36,10 +40,13 @@ OLD = {"type": "record", "name": "bad.evolved", "fields": [{"name": "id", "type"
 NEW = {
     "type": "record",
     "name": "bad.evolved",
-    "fields": [{"name": "amount", "type": "double"}, {"name": "id", "type": {"type": "fixed", "name": "i", "size": 12}}],
+    "fields": [
+        {"name": "amount", "type": "double"},
+        {"name": "id", "type": {"type": "fixed", "name": "i", "size": 12}},
+    ],
 }
 
-SERVICE = '''
+SERVICE = """
 from kaufmann_celery import Kaufmann, Output
 
 kaufmann = Kaufmann("NAME")
@@ -60,7 +67,7 @@ def measure(event):
 @kaufmann.on("bad.mapped")
 def mirror(event):
     return Output("bad.handled", {"id": "mapped", "values": event.payload["values"]}, format="json")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +128,15 @@ def test_a_tombstone_becomes_one_error_event(bad: Scene) -> None:
     assert check_undecodable(bad, b"bad.placed#key", None)["message_payload"] is None
 
 
+def test_a_record_without_key_and_value_becomes_one_error_event_of_an_unknown_event(bad: Scene) -> None:
+    position = bad.kafka.send_nothing(bad.name, [("trace", b"kept")])
+
+    bad.one_error_event(position, name="unknown", error_type="DecodeError")
+
+    (letter,) = [one for one in bad.kafka.read(bad.dead) if one.original == position]
+    assert (letter.key, letter.value, letter.header["trace"]) == (b"", None, b"kept")
+
+
 def test_an_empty_value_becomes_one_error_event(bad: Scene) -> None:
     assert check_undecodable(bad, b"bad.placed", b"")["message_payload"] == ""
 
@@ -160,9 +176,7 @@ def test_a_ce_type_header_that_is_not_utf_8_becomes_one_error_event_of_an_unknow
 
 
 def test_a_name_without_a_subject_becomes_one_error_event(bad: Scene) -> None:
-    check_undecodable(
-        bad, b"bad.unregistered", placed("subject"), name="bad.unregistered", error_type="SchemaNotFound"
-    )
+    check_undecodable(bad, b"bad.unregistered", placed("subject"), name="bad.unregistered", error_type="SchemaNotFound")
 
 
 def test_an_unknown_id_in_the_schema_header_becomes_one_error_event(bad: Scene) -> None:
@@ -214,7 +228,9 @@ def test_a_key_of_two_mebibytes_becomes_one_error_event_that_fits(bad: Scene) ->
 def test_headers_of_two_mebibytes_become_one_error_event(bad: Scene) -> None:
     headers: list[tuple[str, bytes]] = [("trace", b"t" * (2 * MEBIBYTE))]
 
-    check_undecodable(bad, b"bad.plain", avro(PLAIN, {"id": "h"}), headers, name="bad.plain", error_type="EventTooLarge")
+    check_undecodable(
+        bad, b"bad.plain", avro(PLAIN, {"id": "h"}), headers, name="bad.plain", error_type="EventTooLarge"
+    )
 
 
 def test_old_events_are_read_by_the_version_that_wrote_them(bad: Scene) -> None:

@@ -1,0 +1,209 @@
+"""The ledger as a plain Python model: what the scripts should do, without Redis."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from kaufmann_celery.commit_metadata import Committed
+from tests.integration.ledger_scene import Held
+
+
+class Refused(Exception):
+    """The owner's call was refused: `LOST` or `FENCED`."""
+
+    @property
+    def lost(self) -> bool:
+        """Return whether the ledger is gone, or another's."""
+        return self.args == ("LOST",)
+
+
+@dataclass
+class Model:
+    """One partition's ledger."""
+
+    incarnation: str | None = None
+    generation: int = 0
+    member: str = ""
+    claims: dict[int, tuple[int, int]] = field(default_factory=dict)
+    leases: dict[int, str] = field(default_factory=dict)
+    #: run -> (size of its task, which execution began it)
+    runs: dict[str, tuple[int, str]] = field(default_factory=dict)
+    expired: set[str] = field(default_factory=set)
+    outcomes: dict[int, bytes] = field(default_factory=dict)
+    marks: set[int] = field(default_factory=set)
+    due: set[int] = field(default_factory=set)
+    raised: dict[int, tuple[int, int, str]] = field(default_factory=dict)
+
+    def held(self) -> Held:
+        owned = self.incarnation is not None
+        return Held(
+            (self.incarnation, str(self.generation), self.member) if owned else (None, None, None),
+            self.claims,
+            self.leases,
+            {run: size for run, (size, _) in self.runs.items()},
+            self.outcomes,
+            self.marks,
+            self.due,
+            self.raised,
+        )
+
+    def copy(self) -> Model:
+        return copy.deepcopy(self)
+
+    # The owner
+
+    def own(self, generation: int, member: str, committed: Committed, fresh: str) -> str:
+        if self.incarnation != committed.incarnation:
+            self.__init__()  # type: ignore[misc] # all of it is another history's
+        elif self.incarnation and (
+            generation < self.generation or (generation == self.generation and member != self.member)
+        ):
+            raise Refused("FENCED")
+        self.incarnation = self.incarnation or committed.incarnation or fresh
+        self.generation, self.member = generation, member
+        for offset in self.offsets():
+            if committed.holds(offset):
+                self.drop(offset)
+                self.marks.discard(offset)
+        return self.incarnation
+
+    def fence(self, generation: int, member: str, incarnation: str) -> None:
+        if self.incarnation != incarnation:
+            raise Refused("LOST")
+        if generation < self.generation or (generation == self.generation and member != self.member):
+            raise Refused("FENCED")
+        self.generation, self.member = generation, member
+
+    def claim(self, offsets: Iterable[int]) -> dict[int, str]:
+        known = {}
+        for offset in offsets:
+            if offset in self.claims:
+                known[offset] = "claimed"
+            elif offset in self.outcomes:
+                known[offset] = "outcome"
+            elif offset in self.marks:
+                known[offset] = "finished"
+            else:
+                self.claims[offset] = (1, 0)
+        return known
+
+    def expire(self) -> None:
+        for offset, run in list(self.leases.items()):
+            if run in self.expired:
+                self.again(offset, alone=self.runs[run][0] == 1, reason="expired")
+        for run in self.expired:
+            self.runs.pop(run, None)
+        self.expired.clear()
+
+    def hear(self, heard: Mapping[int, tuple[int, int, str]]) -> None:
+        for offset, entry in heard.items():
+            if self.raised.get(offset) == entry:
+                del self.raised[offset]
+
+    def settle(self, offsets: Iterable[int]) -> None:
+        for offset in offsets:
+            self.drop(offset)
+            self.marks.add(offset)
+
+    def conclude(self, offset: int, outcome: bytes) -> set[int]:
+        if offset in self.leases or offset in self.marks:
+            return {offset}
+        self.drop(offset)
+        self.outcomes[offset] = outcome
+        return set()
+
+    def forget(self, committed: Committed) -> None:
+        self.marks = {offset for offset in self.marks if not committed.holds(offset)}
+
+    # A run
+
+    def begin(self, incarnation: str, run: str, execution: str, events: Iterable[tuple[int, int]]) -> set[int]:
+        if self.incarnation != incarnation:
+            return set()
+        again = run in self.runs and self.runs[run][1] == execution
+        accepted = {
+            offset
+            for offset, d in events
+            if self.d(offset) == d and (offset not in self.leases or (again and self.leases[offset] == run))
+        }
+        for offset in accepted:
+            self.lease(offset, run)
+        if accepted:
+            self.runs[run] = (len(accepted), execution)
+            self.expired.discard(run)
+        return accepted
+
+    def renew(self, incarnation: str, run: str, events: Iterable[tuple[int, int]], size: int) -> int:
+        if self.incarnation != incarnation:
+            return 0
+        held = 0
+        for offset, d in events:
+            if offset not in self.leases and self.d(offset) == d:
+                self.lease(offset, run)
+            held += self.leases.get(offset) == run
+        if held:
+            self.runs[run] = (size, "-")
+            self.expired.discard(run)
+        return held
+
+    def finish(
+        self, incarnation: str, run: str, reports: Iterable[tuple[int, int, bytes | None]], *, last: bool
+    ) -> set[int]:
+        """Take reports; an outcome of None asks for a retry."""
+        refused = set()
+        for offset, d, outcome in reports:
+            known = self.incarnation == incarnation
+            if known and self.d(offset) == d and self.leases.get(offset, run) == run:
+                if outcome is None:
+                    self.again(offset, alone=False, reason="retry")
+                else:
+                    self.drop(offset)
+                    self.outcomes[offset] = outcome
+            elif not known or outcome is None or self.outcomes.get(offset) != outcome:
+                refused.add(offset)
+        if last:
+            self.end(run)
+        return refused
+
+    def release(self, incarnation: str, run: str, events: Iterable[tuple[int, int]], *, at_fault: bool) -> int:
+        if self.incarnation != incarnation:
+            return 0
+        alone = at_fault and run in self.runs and self.runs[run][0] == 1
+        released = 0
+        for offset, d in events:
+            if self.d(offset) == d and self.leases.get(offset, run) == run:
+                self.again(offset, alone=alone, reason="died")
+                released += 1
+        self.end(run)
+        return released
+
+    # Parts
+
+    def d(self, offset: int) -> int | None:
+        return self.claims[offset][0] if offset in self.claims else None
+
+    def lease(self, offset: int, run: str) -> None:
+        self.leases[offset] = run
+        self.due.discard(offset)
+        self.raised.pop(offset, None)
+
+    def again(self, offset: int, *, alone: bool, reason: str) -> None:
+        d, deaths = self.claims[offset]
+        self.claims[offset] = (d + 1, deaths + alone)
+        self.leases.pop(offset, None)
+        self.due.add(offset)
+        self.raised[offset] = (*self.claims[offset], reason)
+
+    def drop(self, offset: int) -> None:
+        for kept in (self.claims, self.leases, self.outcomes, self.raised):
+            kept.pop(offset, None)
+        self.due.discard(offset)
+
+    def end(self, run: str) -> None:
+        self.runs.pop(run, None)
+        self.expired.discard(run)
+
+    def offsets(self) -> set[int]:
+        return {*self.claims, *self.leases, *self.outcomes, *self.marks, *self.due, *self.raised}

@@ -1,0 +1,121 @@
+"""One partition's ledger in a real Redis, and what its keys hold."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.ledger import LedgerAddress, LedgerConnection, OwnerLedger, Report, RunLedger, Turn
+from kaufmann_celery.ledger.address import keys_of
+
+_numbers = itertools.count()
+
+NOTHING = Committed(0, -1, (), "history")
+
+
+@dataclass(frozen=True)
+class Held:
+    """All that a ledger holds, as the scripts' comments describe it."""
+
+    #: `incarnation`, `generation`, `member`.
+    owner: tuple[str | None, str | None, str | None]
+    #: offset -> (d, deaths)
+    claims: dict[int, tuple[int, int]]
+    leases: dict[int, str]
+    #: run -> events in its task
+    runs: dict[str, int]
+    outcomes: dict[int, bytes]
+    marks: set[int]
+    due: set[int]
+    #: offset -> (d, deaths, reason)
+    raised: dict[int, tuple[int, int, str]]
+
+
+@dataclass
+class LedgerScene:
+    """A partition of its own: nothing is shared with another test's."""
+
+    connection: LedgerConnection
+    base: str = field(default_factory=lambda: LedgerAddress("test", "cluster", "group", f"t{next(_numbers)}", 0).base)
+
+    @property
+    def client(self) -> Any:
+        return self.connection.client
+
+    def owner(self, generation: int = 1, member: str = "m", committed: Committed = NOTHING) -> OwnerLedger:
+        ledger = self.unowned(generation, member)
+        ledger.own(committed, wake="wake", fresh="fresh")
+        return ledger
+
+    def unowned(self, generation: int = 1, member: str = "m") -> OwnerLedger:
+        return OwnerLedger(self.connection, self.base, generation=generation, member=member)
+
+    def run(self, name: str = "run", *, incarnation: str = "history", lease: float = 10.0) -> RunLedger:
+        return RunLedger(self.connection, self.base, incarnation, name, lease)
+
+    def lose_leases_of(self, run: str) -> None:
+        """Forget a run as a Redis does that lost its last moments."""
+        _, _, leases, runs, *_ = keys_of(self.base)
+        self.client.hdel(runs, run)
+        for offset, holder in self.client.hgetall(leases).items():
+            if holder.decode() == run:
+                self.client.hdel(leases, offset)
+
+    def let_expire(self, run: str) -> None:
+        """Put the end of a run's lease into the past."""
+        runs = keys_of(self.base)[3]
+        _, rest = self.client.hget(runs, run).decode().split(" ", 1)
+        self.client.hset(runs, run, f"1 {rest}")
+
+    def expires_in_ms(self, run: str) -> int:
+        seconds, micros = self.client.time()
+        expires = int(self.client.hget(keys_of(self.base)[3], run).split()[0])
+        return int(expires - seconds * 1000 - micros // 1000)
+
+    def nobody_looked_for(self, milliseconds: int) -> None:
+        """Put the owner's last turn into the past: Redis was away, or its clock jumped."""
+        owner = keys_of(self.base)[0]
+        self.client.hincrby(owner, "seen", -milliseconds)
+
+    def held(self) -> Held:
+        owner, claims, leases, runs, outcomes, marks, due, raised = keys_of(self.base)
+        pipeline = self.client.pipeline()
+        pipeline.hmget(owner, "incarnation", "generation", "member")
+        for key in (claims, leases, runs, outcomes, raised):
+            pipeline.hgetall(key)
+        pipeline.zrange(marks, 0, -1)
+        pipeline.zrange(due, 0, -1)
+        said, claimed, leased, running, reported, again, marked, waiting = pipeline.execute()
+        return Held(
+            tuple(part and part.decode() for part in said),
+            {int(offset): _numbers_of(claim) for offset, claim in claimed.items()},
+            {int(offset): run.decode() for offset, run in leased.items()},
+            {run.decode(): _numbers_of(entry)[1] for run, entry in running.items()},
+            {int(offset): outcome for offset, outcome in reported.items()},
+            {int(offset) for offset in marked},
+            {int(offset) for offset in waiting},
+            {int(offset): (*_numbers_of(entry), entry.split()[3].decode()) for offset, entry in again.items()},
+        )
+
+
+def _numbers_of(text: bytes) -> tuple[int, int]:
+    first, second = text.split()[:2]
+    return int(first), int(second)
+
+
+def looked(owner: OwnerLedger, *, may_expire: bool = False) -> Turn:
+    return owner.turn(may_expire=may_expire, max_bytes=10**6, limit=1000)
+
+
+def report(run: RunLedger, *events: tuple[int, int], outcome: bytes = b"out", last: bool = True) -> set[int]:
+    return run.finish([Report(offset, d, outcome) for offset, d in events], last=last, text="text")
+
+
+def retry(run: RunLedger, event: tuple[int, int], seconds: float = 60.0) -> set[int]:
+    return run.finish([Report(*event, retry_in=seconds)], last=True, text="text")
+
+
+def died(run: RunLedger, *events: tuple[int, int], at_fault: bool = True) -> int:
+    return run.release(events, reason="died", at_fault=at_fault, text="text")

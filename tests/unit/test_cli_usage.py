@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaufmann_celery.cli import cli
+from tests.unit.cli_module import ServiceModule
+
+_SERVICE = """
+    from kaufmann_celery import Kaufmann
+
+    kaufmann = Kaufmann("orders", redis_url="redis://:s3cret@redis.invalid:6379/0")
+    celery = kaufmann.celery
+
+    @kaufmann.on("order.placed", queue="fast")
+    def confirm(event):
+        pass
+
+    @kaufmann.on("order.*")
+    def other(event):
+        pass
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceModule:
+    """A directory in which a test writes its service."""
+    return ServiceModule(tmp_path, monkeypatch)
+
+
+def run(*arguments: str, **env: str) -> Result:
+    return CliRunner().invoke(cli, arguments, env=env, prog_name="kaufmann")
+
+
+def test_help_lists_the_commands_and_ends_with_examples() -> None:
+    result = run("--help")
+
+    assert result.exit_code == 0
+    for command in ("ingester", "publish", "events", "status", "config", "handlers", "migrate-schemas", "local"):
+        assert f"\n  {command} " in result.output
+    assert 'kaufmann -A service publish order.placed --payload \'{"order_id": "17"}\'' in result.output
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["local", "--help"], ["ingester", "--help"]])
+def test_what_needs_no_service_imports_neither_celery_nor_kafka(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from kaufmann_celery.cli import cli\n"
+        f"cli({arguments!r}, standalone_mode=False)\n"
+        "sys.exit(sorted({'celery', 'kafka', 'redis'} & set(sys.modules)) or 0)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_command_without_an_app_is_wrong_usage() -> None:
+    result = run("config", APP="", CELERY_APP="")
+
+    assert result.exit_code == 2
+    assert "Give -A module, or set APP" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import nosuchpackage", "No module named 'nosuchpackage' ({name}.py:1)"),
+        ("x = {}['key']", "KeyError: 'key' ({name}.py:1)"),
+        ("def (", "invalid syntax"),
+        ("import celery; app = celery.Celery('plain')", "has no Kaufmann service"),
+        ("x = 1", "cannot load -A {name}"),
+    ],
+)
+def test_a_module_that_is_no_service_is_wrong_usage(module: ServiceModule, source: str, said: str) -> None:
+    name = module.write(source)
+
+    result = run("-A", name, "config")
+
+    assert result.exit_code == 2
+    assert said.format(name=name) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_module_is_wrong_usage(module: ServiceModule) -> None:
+    result = run("-A", "nosuchservice", "config")
+
+    assert result.exit_code == 2
+    assert "cannot load -A nosuchservice: ModuleNotFoundError: No module named 'nosuchservice'" in result.stderr
+
+
+@pytest.mark.parametrize("attribute", ["", ":celery"])
+def test_the_app_is_found_by_module_or_attribute(module: ServiceModule, attribute: str) -> None:
+    result = run("-A", module.write(_SERVICE) + attribute, "handlers", "--json")
+
+    assert result.exit_code == 0
+    assert [one["event"] for one in json.loads(result.stdout)] == ["order.placed", "order.*"]
+
+
+@pytest.mark.parametrize("variable", ["APP", "CELERY_APP"])
+def test_the_app_is_found_by_a_variable(module: ServiceModule, variable: str) -> None:
+    others = {"APP", "CELERY_APP"} - {variable}
+
+    result = run("handlers", **dict.fromkeys(others, ""), **{variable: module.write(_SERVICE)})
+
+    assert result.exit_code == 0, result.stderr
+
+
+def test_every_fault_of_the_settings_is_reported_together(module: ServiceModule) -> None:
+    name = module.write(_SERVICE)
+
+    result = run("-A", name, "ingester", KAUFMANN_LEASE="soon", KAUFMANN_MAX_DEMAND="0")
+
+    assert result.exit_code == 2
+    assert "lease: must be a number of seconds, got 'soon' (from KAUFMANN_LEASE)" in result.stderr
+    assert "max_demand: must be at least 1" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_topics_and_group_of_the_ingester_are_checked_as_settings(module: ServiceModule) -> None:
+    result = run("-A", module.write(_SERVICE), "ingester", "--topics", "one,t w o", "--group", "a b")
+
+    assert result.exit_code == 2
+    assert "subscription_topics: must be" in result.stderr
+    assert "consumer_group: must be" in result.stderr
+
+
+def test_a_name_that_is_registered_twice_is_a_fault_of_the_settings(module: ServiceModule) -> None:
+    result = run("-A", module.write(_SERVICE + '    kaufmann.on("order.placed")(confirm)\n'), "handlers")
+
+    assert result.exit_code == 2
+    assert "order.placed is registered twice" in result.stderr
+
+
+def test_config_shows_each_value_with_its_origin_and_no_secret(module: ServiceModule) -> None:
+    name = module.write(_SERVICE)
+
+    shown = json.loads(run("-A", name, "config", "--json", KAUFMANN_LEASE="7").stdout)
+    text = run("-A", name, "config").stdout
+
+    assert shown["lease"] == {"value": "7.0", "origin": "KAUFMANN_LEASE"}
+    assert shown["redis_url"] == {"value": "redis://:***@redis.invalid:6379/0", "origin": "keyword"}
+    assert shown["max_demand"]["origin"] == "default"
+    assert "s3cret" not in text
+    assert text.startswith("SETTING")
+
+
+def test_handlers_are_shown_with_task_queue_subject_and_source(module: ServiceModule) -> None:
+    name = module.write(_SERVICE)
+
+    exact, glob = json.loads(run("-A", name, "handlers", "--json").stdout)
+
+    assert exact == {
+        "event": "order.placed",
+        "task": "event:order.placed",
+        "queue": "fast",
+        "subject": "order.placed",
+        "source": f"{name}.py:6",
+    }
+    assert (glob["queue"], glob["subject"]) == ("kaufmann.orders", "-")
+
+
+@pytest.mark.parametrize("place", ["", ":1", "orders:x", "orders:1:2:3", "orders:-1"])
+def test_a_place_that_cannot_be_is_wrong_usage(module: ServiceModule, place: str) -> None:
+    result = run("-A", module.write(_SERVICE), "events", place)
+
+    assert result.exit_code == 2
+    assert "expected TOPIC" in result.stderr
+
+
+def test_a_payload_file_that_is_missing_is_wrong_usage(module: ServiceModule) -> None:
+    result = run("-A", module.write(_SERVICE), "publish", "order.placed", "--payload", "@missing.json")
+
+    assert result.exit_code == 2
+    assert "cannot read missing.json" in result.stderr
+
+
+def test_a_registry_that_is_away_exits_with_69(module: ServiceModule) -> None:
+    name = module.write(_SERVICE)
+    away = {"KAUFMANN_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"}
+
+    for command in (["migrate-schemas"], ["publish", "order.placed", "--payload", "{}"]):
+        result = run("-A", name, *command, **away)
+
+        assert result.exit_code == 69
+        assert "the schema registry does not answer" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["events", "orders"], ["status"]])
+def test_a_kafka_that_is_away_exits_with_69(module: ServiceModule, command: list[str]) -> None:
+    away = {"KAUFMANN_BROKERS": "127.0.0.1:1", "KAUFMANN_KAFKA_OPTIONS": '{"bootstrap_timeout_ms": 300}'}
+
+    # A process, because kafka-python leaves the sockets of failed attempts to the garbage collector.
+    done = subprocess.run(
+        [Path(sys.executable).with_name("kaufmann"), "-A", module.write(_SERVICE), *command],
+        env={**os.environ, **away},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 69
+    assert done.stderr == "Error: Kafka does not answer (KafkaTimeoutError); check brokers\n"
