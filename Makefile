@@ -35,5 +35,5 @@ format: .venv/installed ## make the style right
 	$(BIN)/ruff format .
 
 clean: ## remove what was built, installed and started here
-	@if [ -x $(BIN)/python ] && [ -d .kaufmann ]; then $(BIN)/python -m kaufmann_celery.local down; fi
+	@if [ -x $(BIN)/python ] && [ -d .kaufmann ]; then $(BIN)/python -m examples.demo --stop; fi
 	rm -rf .venv .kaufmann .hypothesis .mypy_cache .ruff_cache dist build

@@ -18,6 +18,7 @@ from kaufmann_celery.config import Config, load_config
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler, Handlers, Options
+from kaufmann_celery.not_yet import check_available
 from kaufmann_celery.retries import RetryPolicy
 from kaufmann_celery.schemas import LocalSchemas
 
@@ -170,12 +171,15 @@ class Kaufmann:
     def faults(self) -> list[str]:
         """Return every fault of the settings, and of the handlers registered so far."""
         faults = []
-        for check in (lambda: self.config, self.handlers.check, self._error_handlers.check):
+        for check in (self._check_settings, self.handlers.check, self._error_handlers.check):
             try:
                 check()
             except ConfigError as error:
                 faults.append(str(error))
         return faults
+
+    def _check_settings(self) -> None:
+        check_available(self.config)
 
     def queue_of(self, handler: Handler) -> str:
         """Return the queue of a handler's task: its own, else as the app routes it, else the service's."""
@@ -193,8 +197,7 @@ class Kaufmann:
     @property
     def default_queue(self) -> str:
         """The queue of all handlers that name none."""
-        prefix = self.settings.get("redis_prefix") or "kaufmann"
-        return f"{prefix}.{self.service}"
+        return f"{self.config.redis_prefix}.{self.service}"
 
     def on_error_for(self, name: str) -> Callable[[ErrorEvent], Any] | None:
         """Return the function that is told of an event of *name* that failed for good; None without."""
@@ -215,7 +218,11 @@ class Kaufmann:
             if self._loaded:
                 return
             self._loaded = True
-        name = self.config.event_handler_mod
+        try:
+            name = self.config.event_handler_mod
+        except ConfigError:
+            # Reported by `load`, with the faults of the modules that are imported after this.
+            return
         if name is None:
             return
         if str(Path.cwd()) not in sys.path:

@@ -32,6 +32,9 @@ def make(kaufmann: Kaufmann) -> Celery:
                 "socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True, "priority_steps": [0],
             },
             "task_default_queue": kaufmann.default_queue,
+            # What is asked of the workers, and what they tell, stays in the service, as its tasks do.
+            "control_exchange": f"{kaufmann.default_queue}.control",
+            "event_exchange": f"{kaufmann.default_queue}.events",
             "task_ignore_result": True,
             "task_create_missing_queues": True,
             "worker_prefetch_multiplier": 1,

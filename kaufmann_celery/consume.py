@@ -128,9 +128,9 @@ class Consumption:
         Up to 3.0.12 it does so only where this attribute is None, but leaves a drained object there: the partition
         is then never read again.
         """
-        fetcher = self._consumer._fetcher  # noqa: SLF001 - there is no public way
-        if not fetcher._next_partition_records:  # noqa: SLF001
-            fetcher._next_partition_records = None  # noqa: SLF001
+        fetcher = self._consumer._fetcher
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
 
     def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
         self._unpark()

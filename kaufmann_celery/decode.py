@@ -6,6 +6,7 @@ The name comes from the record key up to `#`, as in KaufmannEx, else from the `c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,11 @@ from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
 UNKNOWN = "unknown"
+
+#: Bytes of an event's name: it goes into the registry's URLs, into topics and into logs.
+_LONGEST_NAME = 500
+#: These would lead a registry's URL elsewhere.
+_NO_NAMES = frozenset({".", ".."})
 
 
 class Decoder:
@@ -41,7 +47,7 @@ class Decoder:
         key: str | None = None
         try:
             name, key = self._name(record, headers)
-            if name is not None and self._wanted(name, headers) is None:
+            if name is not None and self._judged(name, headers) is None:
                 return None
             return self._read(record, headers, position, name, key)
         except EventError as error:
@@ -60,9 +66,9 @@ class Decoder:
         meta = read.meta or _meta_header(headers)
         if name is None:
             name = str(meta.get("message_name") or read.schema_name)
-            if self._wanted(name, headers) is None:
-                return None
-        handler = self._wanted(name, headers)
+        handler = self._judged(name, headers)
+        if handler is None:
+            return None
         return self._decoded(record, headers, position, name, key, meta, read.payload, handler)
 
     def _decoded(
@@ -92,13 +98,23 @@ class Decoder:
         error: EventError,
     ) -> Decoded:
         raw = record.value if record.value is not None and len(record.value) <= self._max_bytes else None
-        handler = self._wanted(name or UNKNOWN, headers)
+        known = name if name and _is_name(name) else UNKNOWN
+        handler = self._wanted(known, headers)
         try:
             meta = _meta_header(headers)
-            return self._decoded(record, headers, position, name or UNKNOWN, key, meta, raw, handler, error)
+            return self._decoded(record, headers, position, known, key, meta, raw, handler, error)
         except EventError:
             # The header itself is what is wrong, or nests too deep to travel.
-            return self._decoded(record, headers, position, name or UNKNOWN, key, {}, raw, handler, error)
+            return self._decoded(record, headers, position, known, key, {}, raw, handler, error)
+
+    def _judged(self, name: str, headers: Headers) -> Handler | None:
+        """Return the handler that wants an event of *name*; raise `DecodeError` where that can be no name."""
+        if _is_name(name):
+            return self._wanted(name, headers)
+        # Not remembered as a whole: it may have a megabyte.
+        if self._wanted(name[:_LONGEST_NAME], headers) is None:
+            return None
+        raise DecodeError(f"the event's name is . or .. or has more than {_LONGEST_NAME} bytes")
 
     def _wanted(self, name: str, headers: Headers) -> Handler | None:
         handler = self._handlers.match(name)
@@ -121,6 +137,10 @@ class Decoder:
         return _text(ce_type, "ce_type header"), whole
 
 
+def _is_name(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and len(name.encode()) <= _LONGEST_NAME and name not in _NO_NAMES
+
+
 def _text(data: bytes, what: str) -> str:
     try:
         return data.decode()
@@ -138,7 +158,9 @@ def _meta_header(headers: Headers) -> Meta:
         return {}
     try:
         meta = payload_codec.loads(text.decode())
-    except UnicodeDecodeError as error:
+        # JSON can spell half a surrogate pair, which no name or topic can hold.
+        json.dumps(meta, ensure_ascii=False, default=str).encode()
+    except (UnicodeError, RecursionError) as error:
         raise DecodeError(f"the {headers_of_ours.META} header is not JSON") from error
     if not isinstance(meta, Mapping):
         raise DecodeError(f"the {headers_of_ours.META} header is not a JSON object")

@@ -15,6 +15,7 @@ from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
 from kaufmann_celery.handlers import ERROR_PREFIX
 from kaufmann_celery.outcome import Outcome, OutRecord
 from kaufmann_celery.outputs import Cause, Composer, message_id_of
+from kaufmann_celery.partitioning import by_key
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
 #: Characters of the error's message that travel.
@@ -166,7 +167,7 @@ def dead_letter(config: Config, record: Any, failed: FailedEvent, *, cut: bool =
         value=None if cut else record.value,
         headers=facts if cut else original + facts,
         timestamp_ms=max(0, record.timestamp),
-        spread=record.key or str(failed.position).encode(),
+        spread=by_key(record.key or str(failed.position).encode()),
         kind="dead_letter",
     )
 

@@ -20,7 +20,7 @@ _RECORD = {
     "fields": [
         {"name": "topic", "type": "string"},
         {"name": "partition", "type": ["null", "int"]},
-        {"name": "spread", "type": "bytes"},
+        {"name": "spread", "type": "long"},
         {"name": "key", "type": ["null", "bytes"]},
         {"name": "value", "type": ["null", "bytes"]},
         {"name": "headers", "type": {"type": "array", "items": {
@@ -54,9 +54,9 @@ class OutRecord:
     value: bytes | None = field(repr=False)
     headers: Headers = field(default=(), repr=False)
     timestamp_ms: int = 0
-    #: None: the murmur2 hash of `spread` decides, modulo the topic's partitions.
+    #: None: `spread` decides, modulo the topic's partitions.
     partition: int | None = None
-    spread: bytes = b""
+    spread: int = 0
     #: `output`, `error` (may lose its payload to fit) or `dead_letter` (may lose its value to fit).
     kind: str = "output"
 

@@ -21,6 +21,7 @@ from kaufmann_celery.config import Config
 from kaufmann_celery.errors import EncodeError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Output
 from kaufmann_celery.outcome import OutRecord
+from kaufmann_celery.partitioning import spread
 from kaufmann_celery.schema_registry import SchemaNotFound
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
@@ -78,6 +79,9 @@ class Composer:
         if emitter:
             headers += ((headers_of_ours.EMITTER, self._config.consumer_group.encode()),)
         key = f"{output.name}#{output.key}" if output.key is not None else output.name
+        number = spread(
+            self._config.partition_strategy, name=output.name, key=output.key, message_id=str(meta["message_id"])
+        )
         records = [
             OutRecord(
                 topic=topic,
@@ -86,7 +90,7 @@ class Composer:
                 headers=headers,
                 timestamp_ms=int(now.timestamp() * 1000),
                 partition=partition,
-                spread=(output.key if output.key is not None else message_id).encode(),
+                spread=number,
             )
             for topic, partition in self._targets(output, cause)
         ]

@@ -124,7 +124,7 @@ class OwnedPartition:
         return bool(self.pending or self.adopted)
 
     def wants_records(self, read_to: int) -> bool:
-        """Return whether the consumer, which has read up to *read_to*, should go on: adopted claims are never held back."""
+        """Return whether the consumer should go on from *read_to*: adopted claims are never held back."""
         return read_to - self.watermark.position < _READ_AHEAD or bool(self.adopted)
 
     def is_finished(self, offset: int) -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.partitioner.default import murmur2
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import PublishError, UnavailableError
@@ -156,7 +155,7 @@ class KafkaOut:
         if topic.most_bytes is not None and record.size + _OVERHEAD_BYTES > topic.most_bytes:
             raise _too_large(record.topic)
         if record.partition is None:
-            return int(murmur2(record.spread) & 0x7FFFFFFF) % count
+            return record.spread % count
         if not 0 <= record.partition < count:
             raise RefusedForGood(f"topic {record.topic} has {count} partitions, none with number {record.partition}")
         return record.partition

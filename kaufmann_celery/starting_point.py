@@ -32,7 +32,7 @@ class StartingPoint:
         kept = self._consumer.committed(partition, metadata=True, timeout_ms=_TIMEOUT_MS)
         first = self._consumer.beginning_offsets([partition])[partition]
         # kafka-python offers no public way to the topic's UUID.
-        topic_id = str(self._consumer._client.cluster.topic_id(partition.topic))  # noqa: SLF001
+        topic_id = str(self._consumer._client.cluster.topic_id(partition.topic))
         if kept is None or kept.offset < 0:
             return topic_id, self._without_commit(partition, first), False
         if kept.offset < first:

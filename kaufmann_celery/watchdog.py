@@ -77,7 +77,7 @@ class Watchdog:
 def _send_again(owned: OwnedPartition, pending: Pending, now: float) -> None:
     if pending.copies >= _MOST_COPIES:
         # Enough are on their way. Much later these are lost too.
-        if now - (pending.sent_at or now) < _LOST_AFTER_S * 2**_MOST_COPIES:
+        if now - (pending.sent_at or now) < _LOST_AFTER_S * 2.0**_MOST_COPIES:
             return
         pending.copies = 1
     pending.sent_at = None
@@ -87,4 +87,4 @@ def _send_again(owned: OwnedPartition, pending: Pending, now: float) -> None:
 def _is_suspect(pending: Pending, now: float) -> bool:
     if pending.sent_at is None or pending.waiting or pending.reported:
         return False
-    return now - pending.sent_at > _LOST_AFTER_S * 2 ** max(0, pending.copies - 1)
+    return now - pending.sent_at > _LOST_AFTER_S * 2.0 ** max(0, pending.copies - 1)

@@ -24,6 +24,8 @@ from kaufmann_celery.errors import KaufmannError
 from kaufmann_celery.local import LocalStack
 
 TOPIC = GROUP = "orders"
+#: Names the services that an earlier demo left running.
+KEPT = "services.json"
 #: Events published between two looks at what came back.
 _CHUNK = 12
 _DEADLINE_S = 90.0
@@ -33,13 +35,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the stack and the services running")
     parser.add_argument("--directory", type=Path, default=ROOT / ".kaufmann", help="for ports, data and logs")
+    parser.add_argument("--stop", action="store_true", help="end what --keep left running, and nothing else")
     chosen = parser.parse_args()
     directory = chosen.directory.absolute()
     screen = Screen()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with _alone(directory / "demo"):
-            return _demo(screen, directory, keep=chosen.keep)
+            return _stop(directory) if chosen.stop else _demo(screen, directory, keep=chosen.keep)
     except (DemoError, KaufmannError) as error:
         screen.say(f"the demo failed: {error}")
         return 1
@@ -60,9 +63,15 @@ def _alone(files: Path) -> Iterator[None]:
         yield
 
 
+def _stop(directory: Path) -> int:
+    services.stop_earlier(directory / "demo" / KEPT)
+    LocalStack(directory).down()
+    return 0
+
+
 def _demo(screen: Screen, directory: Path, *, keep: bool) -> int:
     files = directory / "demo"
-    services.stop_earlier(files / "services.json")
+    services.stop_earlier(files / KEPT)
     with _stack(screen, directory, keep=keep) as settings:
         # The directory is there for who looks for left-over processes.
         env = services.environment({**settings, "DEMO_DIRECTORY": str(directory)})
@@ -79,7 +88,7 @@ def _demo(screen: Screen, directory: Path, *, keep: bool) -> int:
             if not kept:
                 running.stop()
     if kept:
-        running.record().write(files / "services.json")
+        running.record().write(files / KEPT)
         _explain(running, directory)
     screen.say(f"{wrong} faults" if wrong else "all counts are exactly as they must be")
     return 1 if wrong else 0
@@ -197,8 +206,7 @@ What they print: {running.log}
 
 To stop them:
 
-    kill {running.record().pid}
-    {BIN}/kaufmann local down --directory {directory}
+    {sys.executable} -m examples.demo --stop --directory {directory}
 """)
 
 

@@ -293,23 +293,6 @@ def test_an_ingester_that_is_told_to_stop_leaves_the_group_and_exits_with_0(
     assert _status(service)["state"] == "Empty"
 
 
-def test_a_second_ctrl_c_ends_an_ingester_at_once_with_1(service: TypedService) -> None:
-    (service.directory / "service.py").write_text(
-        (service.directory / "service.py")
-        .read_text()
-        .replace("commit_interval", "brokers='127.0.0.1:1', commit_interval")
-    )
-    ingester = service.start("ingester", "kaufmann", "-A", "service", "ingester")
-    eventually(lambda: "max_demand" in service.log("ingester"), "the start")
-
-    ingester.send_signal(signal.SIGINT)
-    eventually(lambda: "SIGINT: stopping" in service.log("ingester"), "the first SIGINT")
-    ingester.send_signal(signal.SIGINT)
-
-    # It may have been done with the first one by then.
-    assert ingester.wait(4.0) in (0, 1)
-
-
 def test_the_same_commands_work_by_celery(service: TypedService) -> None:
     shown = service.run("celery", "-A", "service", "kaufmann", "config", "--json")
     failed = service.run("celery", "-A", "service", "kaufmann", "events", "no-such-topic")

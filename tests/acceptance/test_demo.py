@@ -73,7 +73,7 @@ def test_a_kept_demo_goes_on_running_and_can_be_run_again_and_stopped(directory:
     assert [one.state for one in LocalStack(directory).status()] == ["running"] * 3
     _, _, stop = done.stdout.partition("To stop them:\n")
     commands = [line for line in stop.splitlines() if line.startswith("    ")]
-    subprocess.run(["/bin/sh", "-ec", "\n".join(commands)], check=True)
+    subprocess.run(["/bin/sh", "-ec", "\n".join(commands)], cwd=ROOT, check=True)
     eventually(lambda: running_in(directory) == [], "nothing of the demo runs any more", 30)
 
 

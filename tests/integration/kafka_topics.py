@@ -136,7 +136,7 @@ class Bystander:
         eventually(all_committed, f"the group's offsets at the ends of {topic}", timeout_s, self.gives_up)
 
 
-class _Nothing(Serializer):  # type: ignore[misc] # kafka has no types
+class _Nothing(Serializer):
     """Makes nothing of a key: kafka-python sends no record without key and value otherwise."""
 
     def serialize(self, *_: object) -> None:

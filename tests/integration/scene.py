@@ -122,7 +122,7 @@ class Scene:
             return payload
         schema = self.registry.by_id(int(found.header["kaufmann-schema-id"] or b"")).schema
         value: Any = fastavro.schemaless_reader(io.BytesIO(found.value), fastavro.parse_schema(schema), None)
-        return dict(value["payload"] if "payload" in value else value)
+        return dict(value.get("payload", value))
 
 
 _FAILURE = {

@@ -21,19 +21,7 @@ ROLES: tuple[Role, ...] = ("ingester", "worker")
 #: Seconds that anything here may take before a test gives up on it.
 DEADLINE_S = 30.0
 
-_INGESTER = """
-import logging, signal
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-logging.getLogger("kaufmann_celery").setLevel(logging.DEBUG)
-from service import kaufmann
-ingester = kaufmann.ingester()
-signal.signal(signal.SIGTERM, lambda *_: ingester.stop())
-ingester.run()
-"""
-_COMMANDS: Mapping[Role, list[str]] = {
-    "ingester": [sys.executable, "-c", _INGESTER],
-    "worker": [sys.executable, "-m", "celery", "-A", "service", "worker", "-c", "2", "-l", "INFO", "-E"],
-}
+_SCRIPTS = Path(sys.executable).parent
 
 
 def unique(name: str) -> str:
@@ -62,6 +50,8 @@ class Service:
     name: str
     directory: Path
     env: Mapping[str, str]
+    #: The ingester's log level, by the name that logging gives it.
+    loglevel: str = "INFO"
     _running: dict[Role, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, *roles: Role) -> None:
@@ -69,7 +59,7 @@ class Service:
         for role in roles or ROLES:
             with self.log_file(role).open("ab") as log:
                 self._running[role] = subprocess.Popen(
-                    [*_COMMANDS[role], *(["-n", f"{self.name}@%h"] if role == "worker" else [])],
+                    self._command(role),
                     cwd=self.directory,
                     env=self.env,
                     stdin=subprocess.DEVNULL,
@@ -90,6 +80,12 @@ class Service:
                 # Its own session: the worker's children go with it.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+    def _command(self, role: Role) -> list[str]:
+        if role == "ingester":
+            return [str(_SCRIPTS / "kaufmann"), "-A", "service", "ingester", "-l", self.loglevel]
+        worker = [str(_SCRIPTS / "celery"), "-A", "service", "worker", "-c", "2", "-l", "INFO", "-E"]
+        return [*worker, "-n", f"{self.name}@%h"]
 
     def is_alive(self, role: Role) -> bool:
         """Return whether the process that was started runs still."""

@@ -1,4 +1,4 @@
-"""Events whose handler fails, or whose outputs cannot be published: each becomes one error event, told to `on_error`."""
+"""Events whose handler fails, or whose outputs cannot be published: one error event each, told to `on_error`."""
 
 from __future__ import annotations
 

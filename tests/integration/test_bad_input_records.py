@@ -46,6 +46,14 @@ NEW = {
     ],
 }
 
+
+def nest(levels: int) -> Any:
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 SERVICE = """
 from kaufmann_celery import Kaufmann, Output
 
@@ -187,7 +195,7 @@ def test_an_unknown_id_in_the_schema_header_becomes_one_error_event(bad: Scene) 
 
 @pytest.mark.parametrize("header", [b"seven", b"", b"99999999999999", b"-1"])
 def test_a_schema_header_that_is_no_id_becomes_one_error_event(bad: Scene, header: bytes) -> None:
-    (position, found) = _failed(bad, b"bad.placed", placed("header"), [("kaufmann-schema-id", header)])
+    found = headers_of_failure(bad, b"bad.placed", placed("header"), [("kaufmann-schema-id", header)])
 
     assert found["kaufmann-error-type"] in (b"DecodeError", b"SchemaNotFound")
 
@@ -241,7 +249,18 @@ def test_old_events_are_read_by_the_version_that_wrote_them(bad: Scene) -> None:
     bad.handled("old", "older", "twelve bytes")
 
 
-@pytest.mark.parametrize("meta", [b"\xff", b"{", b"[1]", b"null", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        b"\xff",
+        b"{",
+        b"[1]",
+        b"null",
+        b"[" * 100_000,
+        b'{"message_name": "\\ud800"}',
+        b'{"a": ' * 700 + b"0" + b"}" * 700,
+    ],
+)
 def test_a_meta_header_that_is_no_json_object_becomes_one_error_event(bad: Scene, meta: bytes) -> None:
     check_undecodable(bad, b"bad.plain", avro(PLAIN, {"id": "m"}), [("kaufmann-meta", meta)], name="bad.plain")
 
@@ -254,12 +273,13 @@ def test_a_meta_header_that_is_no_json_object_becomes_one_error_event(bad: Scene
         {"callback_topic": {"topic": "no such topic", "partition": 0}},
         {"callback_topic": "t", "callback_id": {"a": [1]}, "message_id": [], "message_name": 7},
         {"callback_id": "c" * 1_000_000},
+        {"callback_id": nest(600), "message_id": nest(600)},
     ],
 )
 def test_a_meta_header_with_odd_values_stops_nothing(bad: Scene, meta: dict[str, Any]) -> None:
     headers: list[tuple[str, bytes]] = [("kaufmann-meta", json.dumps(meta).encode())]
 
-    _failed(bad, b"bad.plain", b"\xff", headers)
+    headers_of_failure(bad, b"bad.plain", b"\xff", headers)
 
 
 def test_headers_are_kept_in_the_dead_letter_in_their_order(bad: Scene) -> None:
@@ -304,9 +324,8 @@ def nested(levels: int) -> bytes:
     return b"\2" * (levels - 1) + b"\0"
 
 
-def _failed(
+def headers_of_failure(
     bad: Scene, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-) -> tuple[Any, dict[str, bytes | None]]:
-    position = bad.send(key, value, headers)
-    (found,) = bad.error_events(position)
-    return position, found.header
+) -> dict[str, bytes | None]:
+    (found,) = bad.error_events(bad.send(key, value, headers))
+    return found.header

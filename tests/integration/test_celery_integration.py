@@ -58,17 +58,21 @@ OPINIONATED = """{
     "task_routes": {"service.mail": {"queue": "mail.NAME"}},
     "task_queues": [Queue("shop.NAME"), Queue("mail.NAME")],
     "task_track_started": True,
+    "control_exchange": "shop.NAME",
     "worker_prefetch_multiplier": 4,
 }"""
 
 
 def handles_all(one: Scene, count: int) -> None:
     """Write events; each has one output, and the group's offsets reach the end."""
-    ids = send_good(one, count)
+    check_each_has_one_output(one, send_good(one, count))
+
+
+def check_each_has_one_output(one: Scene, ids: list[str]) -> None:
     one.handled(*ids, name="good.handled")
     one.kafka.await_all_committed(one.name, one.name)
     outputs = Counter(json.loads(found.value or b"")["id"] for found in one.kafka.read(one.out))
-    assert outputs == dict.fromkeys(ids, 1)
+    assert {each: outputs[each] for each in ids} == dict.fromkeys(ids, 1)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +196,33 @@ def test_the_plain_worker_consumes_the_queues_that_handlers_name_and_routes_hold
         assert typed.notes() == [f"queued named.{one.name}", f"routed routed.{one.name}"]
 
 
-def test_two_services_on_one_redis_leave_each_others_tasks_alone(tmp_path: Path, stack: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("source", "settings"),
+    [(SERVICE, {}), (SERVICE.replace("NAME", "same"), {"redis_prefix": "NAME"})],
+    ids=["two names", "one name and two prefixes"],
+)
+def test_two_services_on_one_redis_leave_each_others_tasks_alone(
+    tmp_path: Path, stack: dict[str, str], source: str, settings: dict[str, str]
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with (
+        scene(tmp_path / "one", stack, source, name="one", schemas={}, settings=settings) as one,
+        scene(tmp_path / "two", stack, source, name="two", schemas={}, settings=settings) as two,
+        commands(one) as ones,
+        commands(two) as twos,
+    ):
+        ones.start_service("-P", "solo", "-l", "INFO")
+        twos.start_service("-P", "solo", "-l", "INFO")
+        sent = {one.name: send_good(one, 60), two.name: send_good(two, 60)}
+
+        for each, typed in ((one, ones), (two, twos)):
+            check_each_has_one_output(each, sent[each.name])
+            handled = set(re.findall(r"good\.sent@([^:]+):", typed.log("worker")))
+            assert handled == {each.name}
+
+
+def test_what_is_asked_of_one_services_workers_does_not_reach_anothers(tmp_path: Path, stack: dict[str, str]) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with (
@@ -201,18 +231,16 @@ def test_two_services_on_one_redis_leave_each_others_tasks_alone(tmp_path: Path,
         commands(one) as ones,
         commands(two) as twos,
     ):
-        ones.start_service("-P", "solo")
-        twos.start_service("-P", "solo")
-        sent = {one.name: send_good(one, 60), two.name: send_good(two, 60)}
+        ones.start_service("-P", "threads")
+        twos.start_service("-P", "threads")
+        for each in (one, two):
+            check_each_has_one_output(each, send_good(each, 2))
 
-        for each, typed in ((one, ones), (two, twos)):
-            ids = sent[each.name]
-            each.handled(*ids, name="good.handled")
-            each.kafka.await_all_committed(each.name, each.name)
-            outputs = Counter(json.loads(found.value or b"")["id"] for found in each.kafka.read(each.out))
-            assert outputs == dict.fromkeys(ids, 1)
-            handled = set(re.findall(r"good\.sent@([^:]+):", typed.log("worker")))
-            assert handled == {each.name}
+        limited = ones.run("celery", "-A", "service", "control", "-t", "5", "rate_limit", "event:good.sent", "1/h")
+
+        assert limited.returncode == 0, limited.stderr
+        assert limited.stdout.count("->") == 1
+        check_each_has_one_output(two, send_good(two, 20))
 
 
 MODULE = """

@@ -14,7 +14,7 @@ records = st.builds(
     headers=st.lists(st.tuples(texts, st.binary(max_size=20)), max_size=3).map(tuple),
     timestamp_ms=st.integers(-(2**63), 2**63 - 1),
     partition=st.none() | st.integers(0, 2**31 - 1),
-    spread=st.binary(max_size=20),
+    spread=st.integers(0, 2**31 - 1),
     kind=st.sampled_from(["output", "error", "dead_letter"]),
 )
 outcomes = st.builds(

