@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from tests.integration.kafka_topics import Bystander
@@ -49,5 +50,5 @@ def test_two_workers_of_two_processes_run_events_in_order_and_never_two_at_once(
 
     runs = [tuple(map(int, line.split())) for line in running.runs()]
     assert [offset for offset, *_ in runs] == list(range(_EVENTS))
-    assert all(before[2] <= after[1] for before, after in zip(runs, runs[1:], strict=False))
+    assert all(before[2] <= after[1] for before, after in pairwise(runs))
     assert len({pid for *_, pid in runs}) > 1
