@@ -136,10 +136,15 @@ class Kaufmann:
     @cached_property
     def config(self) -> Config:
         """The settings, read when first asked for. Raises `ConfigError` with every fault."""
+        conf = self.celery.conf
+        conf.get("broker_url")
+        if "config" in self.__dict__:
+            # Celery's configuration had to be loaded, and an app of our own asked for this meanwhile.
+            return self.__dict__["config"]  # type: ignore[no-any-return] # put there by this property
         return load_config(
             self.service,
             keywords=self.settings,
-            conf=self.celery.conf,
+            conf=conf,
             environ=os.environ,
             app_broker=celery_app.own_broker(self.celery),
         )

@@ -20,6 +20,7 @@ from kafka import errors as kafka_errors
 
 from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.config import Config
+from kaufmann_celery.errors import ConsumerError
 from kaufmann_celery.kafka_options import consumer_options
 from kaufmann_celery.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
 from kaufmann_celery.starting_point import StartingPoint, log_gap
@@ -95,10 +96,15 @@ class Consumption:
         try:
             self._consumer = KafkaConsumer(**consumer_options(self._config))
             self._start = StartingPoint(self._consumer, self._config)
+            for topic in self._topics:
+                # With the topics' partitions known, the first join is not followed by another.
+                self._consumer.partitions_for_topic(topic)
             self._consumer.subscribe(self._topics, listener=_Listener(self))
             while not self._stop.is_set():
                 self._beat()
                 self._turn()
+        except kafka_errors.KafkaError as error:
+            self._inbox.put(ConsumerDied(ConsumerError(f"Kafka refuses: {type(error).__name__}; {error}")))
         except BaseException as error:  # noqa: BLE001 - the thread's end: handed to the loop, which raises it
             self._inbox.put(ConsumerDied(error))
         finally:
@@ -122,18 +128,20 @@ class Consumption:
                 self._inbox.put(Fetched(partition, records, self._read_to[partition]))
         self._announce()
 
-    def _unpark(self) -> None:
-        """Let kafka-python give back the records of resumed partitions.
+    def _mend(self) -> None:
+        """Make up for two faults of kafka-python 3.0.12 by which it reads nothing more, for ever.
 
-        Up to 3.0.12 it does so only where this attribute is None, but leaves a drained object there: the partition
-        is then never read again.
+        Records parked for a paused partition come back only where this attribute is None, but a drained object is
+        left there. And a join that a poll's time-out interrupts is not taken up again unless a rejoin is needed.
         """
-        fetcher = self._consumer._fetcher
+        fetcher, coordinator = self._consumer._fetcher, self._consumer._coordinator
         if not fetcher._next_partition_records:
             fetcher._next_partition_records = None
+        if coordinator._join_task is not None:
+            coordinator.rejoin_needed = True
 
     def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
-        self._unpark()
+        self._mend()
         try:
             fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
             return fetched

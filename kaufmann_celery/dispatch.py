@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from kaufmann_celery import envelope
 from kaufmann_celery.celery_out import CeleryOut, Envelope, TaskMessage
-from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.envelope import Decoded
+from kaufmann_celery.errors import DecodeError, UnavailableError
 from kaufmann_celery.grouping import Grouping
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Turn
-from kaufmann_celery.partition import Decodes, OwnedPartition, Pending
+from kaufmann_celery.partition import Decodes, GoneRecord, OwnedPartition, Pending
 from kaufmann_celery.reruns import Reruns
 from kaufmann_celery.watchdog import Watchdog
 
@@ -117,7 +118,7 @@ class Dispatcher:
 
     def _decode_some(self, owned: OwnedPartition, slots: int) -> None:
         """Decode what *slots* allow, and whatever is adopted."""
-        room = min(slots, owned.room())
+        room = min(slots, owned.watermark.room(self._max_window))
         for record in itertools.islice(owned.records(), _RECORDS_PER_TURN):
             adopted = record.offset in owned.adopted
             if not adopted and (room <= 0 or not owned.is_within(record.offset, self._max_window)):
@@ -133,6 +134,7 @@ class Dispatcher:
                 room -= not adopted
 
     def _claim(self, owned: OwnedPartition) -> None:
+        owned.decoded.extend(self._gone(owned, offset) for offset in owned.passed())
         if not owned.decoded:
             return
         known = owned.ledger.claim([pending.offset for pending in owned.decoded])
@@ -140,8 +142,20 @@ class Dispatcher:
             pending = owned.decoded.popleft()
             found = known.get(pending.offset)
             owned.claimed(pending, found)
-            if found is not None and pending.waiting:
-                self.reruns.wait(owned, pending, max(0.0, found.due_ms / 1000 - time.time()))
+            if found is None:
+                continue
+            if pending.waiting:
+                self.reruns.wait(owned, pending, found.due_in_ms / 1000)
+            elif found.state == "claimed" and not found.leased:
+                self.reruns.adopted(owned, pending)
+
+    def _gone(self, owned: OwnedPartition, offset: int) -> Pending:
+        """Return a stand-in for an adopted event whose record cannot be read any more: it fails, unless it runs."""
+        error = DecodeError("the record is gone (compacted, or past its retention) before its event was finished")
+        topic, partition = owned.partition
+        record = GoneRecord(topic, partition, offset)
+        position = str(owned.position_of(offset))
+        return Pending(record, Decoded("unknown", None, "", position, error=error), failure=error)
 
     def _conclude(self, owned: OwnedPartition) -> None:
         for pending in [one for one in owned.ready if one.failure is not None and not one.told]:

@@ -8,6 +8,7 @@ KaufmannError
 │   ├── EncodeError         an output does not fit its schema, or has none
 │   ├── EventTooLarge       larger than max_event_bytes
 │   └── WorkerDied          its handler took the worker process down max_attempts times
+├── ConsumerError           Kafka will not let this ingester consume: not authorized, for instance
 ├── PublishError            Kafka refused a record, or did not acknowledge it in time
 └── LocalStackError         a process of the local stack did not start
 
@@ -52,6 +53,10 @@ class EventTooLarge(EventError):
 
 class WorkerDied(EventError):
     """The handler took its worker process down each time it ran. See the worker's log for the signal."""
+
+
+class ConsumerError(KaufmannError):
+    """Kafka will not let this ingester consume. Check the group's and the topics' permissions."""
 
 
 class PublishError(KaufmannError):

@@ -197,8 +197,7 @@ class Ingester:
         log.info("assigned %s in generation %d", names or "nothing", message.generation, extra={"action": "assigned"})
 
     def _take_over(self) -> None:
-        for owned in self._partitions.take_over():
-            self._woken.add(owned.ledger.base)
+        self._partitions.take_over()
         if not self._committer.in_flight:
             self._committer.send(self._partitions.unpinned(), time.monotonic())
 

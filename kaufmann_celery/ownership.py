@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kafka import TopicPartition
 
@@ -15,6 +16,9 @@ from kaufmann_celery.ledger import Fenced, LedgerAddress, LedgerConnection, Owne
 from kaufmann_celery.partition import OwnedPartition
 
 log = logging.getLogger(__name__)
+
+#: Seconds before a partition is tried again that belongs to a later generation: a rebalance is on its way.
+_REFUSED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,10 @@ class Assignment:
     member: str
     cluster_id: str
     topic_id: str
-    #: What Kafka holds as finished.
+    #: What Kafka holds as finished; without an incarnation where no ledger of ours belongs to it yet.
     committed: Committed
+    #: Kafka has taken a commit from us in this generation, so the ledger's older owner is history.
+    is_vouched: bool = False
 
 
 class Ownership:
@@ -48,7 +54,7 @@ class Ownership:
         self._begin = begin
         self._reopen = reopen
         self._assigned: dict[TopicPartition, Assignment] = {}
-        self._unpinned: dict[TopicPartition, OwnedPartition] = {}
+        self._refused_until = 0.0
         #: Owned and being read.
         self.owned: dict[TopicPartition, OwnedPartition] = {}
 
@@ -62,48 +68,47 @@ class Ownership:
 
     def kept(self, partition: TopicPartition, generation: int) -> None:
         """Note a partition kept through a rebalance: its scripts carry the new generation from now on."""
-        for known in (self.owned, self._unpinned):
-            if partition in known:
-                known[partition].ledger.generation = generation
+        if partition in self.owned:
+            self.owned[partition].ledger.generation = generation
+        if partition in self._assigned:
+            self._assigned[partition] = replace(self._assigned[partition], generation=generation)
 
     def drop(self, partition: TopicPartition) -> None:
         """Forget a partition."""
-        for known in (self._assigned, self._unpinned, self.owned):
-            known.pop(partition, None)
+        self._assigned.pop(partition, None)
+        self.owned.pop(partition, None)
 
-    def take_over(self) -> list[OwnedPartition]:
-        """Take assigned partitions over in the ledger; return those that can be read at once.
+    def take_over(self) -> None:
+        """Take assigned partitions over in the ledger, and begin to read them.
 
         Raises `UnavailableError` where Redis is away; what was not taken over then is next time.
         """
-        begun = []
         for assignment in list(self._assigned.values()):
-            owned = self._own(assignment)
-            del self._assigned[assignment.partition]
-            if owned is None:
+            if assignment.committed.incarnation is None or time.monotonic() < self._refused_until:
                 continue
-            if owned.committed.incarnation == owned.ledger.incarnation:
-                begun.append(self._start(owned))
-            else:
-                self._unpinned[owned.partition] = owned
-        return begun
+            owned = self._own(assignment)
+            if owned is not None:
+                del self._assigned[assignment.partition]
+                self.owned[owned.partition] = owned
+                self._begin(owned.partition, owned.committed.offset)
 
     def unpinned(self) -> dict[TopicPartition, Committed]:
-        """Return the commits that pin a ledger's incarnation. Nothing is claimed before Kafka has them."""
+        """Return commits that pin the incarnations of new ledgers. Nothing is owned before Kafka has them.
+
+        Kafka takes them from the group's present generation alone, so nobody who slept through a rebalance makes a
+        new ledger in the place of one that lives. They also pin the start of `latest`.
+        """
         return {
-            partition: Committed(
-                owned.committed.offset, owned.committed.highest, owned.committed.unfinished, owned.ledger.incarnation
-            )
-            for partition, owned in self._unpinned.items()
+            partition: replace(assignment.committed, incarnation=uuid.uuid4().hex[:12])
+            for partition, assignment in self._assigned.items()
+            if assignment.committed.incarnation is None
         }
 
     def pinned(self, partition: TopicPartition, committed: Committed) -> None:
-        """Note that Kafka has a commit: the partition can be read, where it waited for that."""
-        owned = self._unpinned.get(partition)
-        if owned is not None and owned.ledger.incarnation == committed.incarnation:
-            del self._unpinned[partition]
-            owned.committed = committed
-            self._start(owned)
+        """Note that Kafka has a commit of an assigned partition."""
+        assignment = self._assigned.get(partition)
+        if assignment is not None and assignment.committed.incarnation is None:
+            self._assigned[partition] = replace(assignment, committed=committed, is_vouched=True)
 
     def guarded(self, owned: OwnedPartition, call: Callable[[OwnedPartition], None]) -> None:
         """Call; drop the partition where another ingester has it, rebuild it from Kafka where its ledger is gone."""
@@ -120,11 +125,6 @@ class Ownership:
             if error.lost:
                 self._reopen(owned.partition, owned.watermark.committed(owned.ledger.incarnation))
 
-    def _start(self, owned: OwnedPartition) -> OwnedPartition:
-        self.owned[owned.partition] = owned
-        self._begin(owned.partition, owned.committed.offset)
-        return owned
-
     def _own(self, assignment: Assignment) -> OwnedPartition | None:
         config, partition = self._config, assignment.partition
         address = LedgerAddress(
@@ -136,9 +136,10 @@ class Ownership:
         )
         ledger = OwnerLedger(self._connection, address.base, generation=assignment.generation, member=assignment.member)
         try:
-            claimed, reported, marked = ledger.own(assignment.committed, wake=self._wake, fresh=uuid.uuid4().hex[:12])
+            claimed, reported, marked = ledger.own(assignment.committed, wake=self._wake, vouched=assignment.is_vouched)
         except Fenced:
             log.warning("%s:%d is owned by a later generation", *partition, extra={"action": "fenced"})
+            self._refused_until = time.monotonic() + _REFUSED_S
             return None
         # In the ordered modes, and with one event at a time, what waits for its retry keeps its slot.
         holds = config.max_demand == 1 or config.ordering != "unordered"

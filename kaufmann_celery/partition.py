@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from kafka import TopicPartition
 
-from kaufmann_celery.commit_metadata import MAX_BODY_BYTES, Committed
+from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.envelope import Decoded
 from kaufmann_celery.event import Position
 from kaufmann_celery.ledger import Claimed, OwnerLedger, Raised
@@ -17,8 +17,6 @@ from kaufmann_celery.watermark import Watermark
 
 #: Offsets read ahead of the loop, per partition, before the partition is paused.
 _READ_AHEAD = 2000
-#: Bytes that one more unfinished offset takes in a commit's metadata at most.
-_MOST_BYTES_EACH = 5
 
 
 class Decodes(Protocol):
@@ -26,6 +24,19 @@ class Decodes(Protocol):
 
     def decode(self, record: Any) -> Decoded | None:
         """Return the event, None where no handler wants it. Raises `UnavailableError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoneRecord:
+    """A record that Kafka does not have any more."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
 
 
 @dataclass(slots=True)
@@ -86,7 +97,7 @@ class OwnedPartition:
         self.read_to = committed.offset
         #: What the last acknowledged commit holds as finished.
         self.committed = committed
-        self.watermark = Watermark(committed.offset)
+        self.watermark = Watermark(committed.offset, committed)
         #: Read and not yet looked at; and looked at, but held back until a slot is free.
         self.fetched: deque[Any] = deque()
         self.held: deque[Any] = deque()
@@ -103,6 +114,8 @@ class OwnedPartition:
         self.finished_early: set[int] = set()
         #: An acknowledged commit whose marks the ledger may drop.
         self.forgettable: Committed | None = None
+        #: Published, and the ledger not yet told: not to be published again.
+        self.published: set[int] = set()
         #: Events finished since the last commit was sent.
         self.uncommitted = 0
         self._cover = committed
@@ -128,13 +141,11 @@ class OwnedPartition:
         return read_to - self.watermark.position < _READ_AHEAD or bool(self.adopted)
 
     def is_finished(self, offset: int) -> bool:
-        """Return whether a record is finished already, by the commit or by a mark."""
+        """Return whether an event is finished already: by the commit found, by a mark, or since."""
         covered = offset <= self._cover.highest and offset not in self._unfinished_in_cover
-        return covered or offset < self._cover.offset or offset in self.finished_early
-
-    def room(self) -> int:
-        """Return how many more events fit into a commit's metadata, whichever finish first."""
-        return max(0, (MAX_BODY_BYTES - self.watermark.metadata_size()) // _MOST_BYTES_EACH)
+        if covered or offset < self._cover.offset or offset in self.finished_early:
+            return True
+        return offset not in self.adopted and self.watermark.is_finished(offset)
 
     def is_within(self, offset: int, max_window: int) -> bool:
         """Return whether *offset* is less than *max_window* ahead of the lowest unfinished one."""
@@ -152,7 +163,14 @@ class OwnedPartition:
                 self.skip()
             else:
                 yield record
-        self.watermark.advance(self.read_to)
+        if self.read_to > self.watermark.position:
+            self.watermark.advance(self.read_to)
+            self.uncommitted += 1
+
+    def passed(self) -> list[int]:
+        """Return adopted offsets that the position has passed without their records: compacted, or too old."""
+        awaited = {pending.offset for pending in self.decoded}
+        return sorted(offset for offset in self.adopted - awaited if offset < self.watermark.position)
 
     def skip(self) -> None:
         """Note that the record is finished, or that no handler wants it."""
@@ -197,17 +215,31 @@ class OwnedPartition:
         if known is None:
             self.ready.append(pending)
             return
-        pending.reported = known.state == "outcome"
+        if known.state == "outcome":
+            pending.reported = True
+            return
         pending.d, pending.deaths, pending.leased = known.d, known.deaths, known.leased
-        if known.state == "claimed" and not known.leased:
-            pending.waiting = known.due_ms > 0
-            if not pending.waiting:
-                self.ready.append(pending)
+        pending.waiting = not known.leased and known.due_in_ms > 0
+        if not pending.leased and not pending.waiting:
+            self.ready.append(pending)
 
-    def claim_again(self, pending: Pending) -> None:
-        """Note that the ledger forgot the claim."""
-        del self.pending[pending.offset]
-        self.decoded.append(pending)
+    def found(self, pending: Pending, known: Claimed | None) -> bool:
+        """Note what the ledger says of an event that was claimed here; return whether it is to be run and does not.
+
+        None: the ledger had forgotten the claim, and has made it anew.
+        """
+        if known is not None and known.state == "finished":
+            self.finish(pending.offset)
+            return False
+        pending.reported = known is not None and known.state == "outcome"
+        if pending.reported:
+            return False
+        pending.leased = known is not None and known.leased
+        if known is None:
+            pending.d, pending.deaths, pending.waiting = 1, 0, False
+        else:
+            pending.d, pending.deaths = known.d, known.deaths
+        return not pending.leased and not pending.waiting
 
     def raised(self, raised: Raised) -> Pending | None:
         """Note that a run ended without an outcome; return the event, where its record is here."""

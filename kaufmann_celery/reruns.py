@@ -66,6 +66,12 @@ class Reruns:
             )
             owned.ready.append(pending)
 
+    def adopted(self, owned: OwnedPartition, pending: Pending) -> None:
+        """Give up an adopted event that already took its worker down too often; the others are ready."""
+        if pending.deaths >= self._max_attempts and pending.failure is None:
+            owned.ready.remove(pending)
+            self._fail(owned, pending, self._failures.worker_died(pending))
+
     def route(self, owned: OwnedPartition, pending: Pending) -> None:
         """Send a failed event to its `on_error` once, where there is one; else have it concluded here."""
         handler = pending.decoded.handler

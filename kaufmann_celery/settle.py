@@ -54,6 +54,7 @@ class Settler:
         for offset in done:
             self._note(owned, offset, fresh[offset])
             self._lettered.discard(owned.position_of(offset))
+            owned.published.discard(offset)
             owned.finish(offset)
         self._replace(owned, refused)
 
@@ -62,6 +63,8 @@ class Settler:
         refused: dict[int, Outcome | None] = {}
         whole: dict[int, Outcome] = {}
         for offset, made in outcomes.items():
+            if offset in owned.published:
+                continue
             outcome = self._with_dead_letter(owned, offset, made)
             # All of an event's records or none: what can be known before sending is asked for first.
             if outcome is None:
@@ -77,6 +80,8 @@ class Settler:
                 # What Kafka has taken is not published again.
                 left = replace(outcome, records=tuple(record for record, _ in bad))
                 refused[offset] = self._instead(owned, offset, left, bad)
+            else:
+                owned.published.add(offset)
             self._counts.published += len(answered) - len(bad)
         return refused
 

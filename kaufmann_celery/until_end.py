@@ -31,7 +31,9 @@ class UntilEnd:
     def start(self) -> None:
         """Read the ends. Blocks; raises `UnavailableError` where Kafka is away."""
         try:
-            consumer = KafkaConsumer(**client_options(self._config), isolation_level="read_committed")
+            consumer = KafkaConsumer(
+                **client_options(self._config), isolation_level="read_committed", enable_auto_commit=False
+            )
             try:
                 partitions = [
                     TopicPartition(topic, number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.partition import OwnedPartition, Pending
@@ -16,8 +17,9 @@ from kaufmann_celery.partition import OwnedPartition, Pending
 _LOST_AFTER_S = 3.0
 #: Copies of one dispatch at a time.
 _MOST_COPIES = 3
-#: Seconds between looks.
+#: Seconds between looks, and between comparisons of all that is pending with the ledger.
 _LOOK_EVERY_S = 1.0
+_AUDIT_EVERY_S = 5.0
 
 
 class Watchdog:
@@ -27,6 +29,7 @@ class Watchdog:
         self._waiting_in = waiting_in
         self._queue_of = queue_of
         self._looked_at = 0.0
+        self._audited_at: WeakKeyDictionary[OwnedPartition, float] = WeakKeyDictionary()
         #: By queue: the highest number among the tasks that are known to have begun, and whether it is empty now.
         self._begun: dict[str, int] = {}
         self._empty: dict[str, bool] = {}
@@ -46,22 +49,35 @@ class Watchdog:
         return True
 
     def look(self, owned: OwnedPartition) -> None:
-        """Compare memory with the ledger where something is late. Raises `UnavailableError` and `Fenced`."""
+        """Send again what is late and lost, and every few seconds compare all with the ledger.
+
+        Raises `UnavailableError` and `Fenced`.
+        """
         now = time.monotonic()
-        suspects = [one for one in owned.pending.values() if _is_suspect(one, now)]
+        whole = now - self._audited_at.get(owned, 0.0) >= _AUDIT_EVERY_S
+        suspects = [one for one in owned.pending.values() if _is_late(one, now) or (whole and _is_quiet(one, now))]
+        if whole:
+            self._audited_at[owned] = now
+            self._drop_finished(owned)
         if not suspects:
             return
-        claims, leased, outcomes, marks = owned.ledger.audit()
+        # Claimed anew where Redis lost its last moments, else the ledger says how it stands.
+        known = owned.ledger.claim([pending.offset for pending in suspects])
         for pending in suspects:
-            pending.leased = pending.offset in leased
+            found = known.get(pending.offset)
+            is_to_run = owned.found(pending, found)
             if pending.leased:
                 self.begun(pending)
                 pending.sent_at = now
-            elif pending.offset not in claims | outcomes | marks:
-                # Redis lost its last moments: the claim is made again.
-                owned.claim_again(pending)
-            elif pending.offset in claims and self._is_lost(pending):
+            elif is_to_run and (found is None or self._is_lost(pending)):
                 _send_again(owned, pending, now)
+
+    def _drop_finished(self, owned: OwnedPartition) -> None:
+        """Drop claims that a ledger which lost its tail brought back after they were finished."""
+        claims, _, _, _ = owned.ledger.audit()
+        finished = [offset for offset in claims if offset not in owned.pending and owned.is_finished(offset)]
+        if finished:
+            owned.ledger.settle(finished)
 
     def _is_lost(self, pending: Pending) -> bool:
         if pending.decoded.handler is None:
@@ -84,7 +100,12 @@ def _send_again(owned: OwnedPartition, pending: Pending, now: float) -> None:
     owned.ready.append(pending)
 
 
-def _is_suspect(pending: Pending, now: float) -> bool:
-    if pending.sent_at is None or pending.waiting or pending.reported:
+def _is_late(pending: Pending, now: float) -> bool:
+    if pending.sent_at is None or pending.waiting or pending.reported or pending.leased:
         return False
     return now - pending.sent_at > _LOST_AFTER_S * 2.0 ** max(0, pending.copies - 1)
+
+
+def _is_quiet(pending: Pending, now: float) -> bool:
+    """Return whether nothing was done about it lately that the ledger may not have heard of yet."""
+    return pending.leased or pending.reported or pending.waiting or _is_late(pending, now)

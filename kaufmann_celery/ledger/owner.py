@@ -39,8 +39,8 @@ class Claimed:
     deaths: int
     #: Whether a worker runs it now.
     leased: bool
-    #: When to dispatch it again, in ms of Redis' clock; 0 = now.
-    due_ms: int
+    #: Milliseconds until it is to be dispatched again; 0 = now.
+    due_in_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +84,23 @@ class OwnerLedger:
         #: Raised entries that the last turn returned; the next one takes them off the ledger.
         self._heard: list[str] = []
 
-    def own(self, committed: Committed, *, wake: str, fresh: str) -> tuple[set[int], set[int], set[int]]:
+    def own(self, committed: Committed, *, wake: str, vouched: bool = False) -> tuple[set[int], set[int], set[int]]:
         """Take the partition over; return the offsets claimed, with an outcome, and with a finished mark.
 
-        *fresh* becomes the incarnation where neither commit nor ledger has one.
+        *committed* names the incarnation; a ledger of another one is discarded. *vouched*: Kafka has taken that very
+        commit from this generation, so even a ledger with a higher one is history.
         """
         answer = self._connection.run(
             "own",
             self._keys,
             [
-                self.generation, self.member, wake, committed.incarnation or "", fresh, TTL_S,
+                self.generation, self.member, wake, committed.incarnation or "", int(vouched), TTL_S,
                 committed.offset, committed.highest, *committed.unfinished,
             ],
         )  # fmt: skip
         _refuse(answer[0])
-        self.incarnation = answer[1].decode()
-        claimed, reported, marked = ({int(offset) for offset in part} for part in answer[2:5])
+        self.incarnation = committed.incarnation or ""
+        claimed, reported, marked = ({int(offset) for offset in part} for part in answer[1:4])
         self._unread, self._heard = set(claimed), []
         return claimed, reported, marked
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -45,10 +46,6 @@ class Bystander:
 
     def __init__(self, brokers: str) -> None:
         self._brokers = brokers
-        self._admin: Any = KafkaAdminClient(bootstrap_servers=brokers)
-        self._producer: Any = KafkaProducer(
-            bootstrap_servers=brokers, max_request_size=_MOST_BYTES, allow_auto_create_topics=False
-        )
         self._readers: dict[str, _Reader] = {}
         #: Says that waiting is in vain.
         self.gives_up: Callable[[], bool] = lambda: False
@@ -57,10 +54,26 @@ class Bystander:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close every connection, as before Kafka goes away; the next call makes new ones."""
         for reader in self._readers.values():
             reader.close()
-        self._producer.close(timeout=5)
-        self._admin.close()
+        self._readers.clear()
+        for name in ("_producer", "_admin"):
+            if client := self.__dict__.pop(name, None):
+                client.close()
+
+    @cached_property
+    def _admin(self) -> Any:
+        return KafkaAdminClient(bootstrap_servers=self._brokers)
+
+    @cached_property
+    def _producer(self) -> Any:
+        return KafkaProducer(
+            bootstrap_servers=self._brokers, max_request_size=_MOST_BYTES, allow_auto_create_topics=False
+        )
 
     def create(self, topic: str, partitions: int = 2, **configs: object) -> str:
         """Create *topic*; `max_message_bytes=1` is Kafka's `max.message.bytes`. Returns its name."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from kaufmann_celery.event import Position
 from kaufmann_celery.local import LocalStack
 from tests.integration.registry_proxy import FAULTS, Fault, RegistryProxy
 from tests.integration.scene import Scene, avro, scene
-from tests.integration.service_process import eventually, unique
+from tests.integration.service_process import ROLES, Role, eventually, unique
 
 ASKED = {"type": "record", "name": "out.asked", "fields": [{"name": "id", "type": "string"}]}
 SERVICE = """
@@ -43,12 +46,6 @@ def handle(event):
 def write(event):
     note(event)
     return Output(event.payload["id"], {"id": event.payload["id"]})
-
-
-@kaufmann.on("out.fails")
-def fail(event):
-    note(event)
-    raise ValueError("no luck")
 """
 
 
@@ -59,6 +56,7 @@ class Outages:
     scene: Scene
     directory: Path
     registry: RegistryProxy
+    positions: dict[str, Position] = field(default_factory=dict)
 
     def part(self, name: str) -> LocalStack:
         """Return the stack of one service."""
@@ -72,7 +70,8 @@ class Outages:
         """Send events of *name* to both partitions; return their ids."""
         ids = [unique(name) for _ in range(count)]
         for number, one in enumerate(ids):
-            self.scene.send(name.encode(), avro(ASKED, {"id": one}), partition=number % 2)
+            value = avro(ASKED, {"id": one})
+            self.positions[one] = self.scene.send(name.encode(), value, partition=number % 2)
         return ids
 
     def handled_once(self, ids: list[str]) -> None:
@@ -81,25 +80,35 @@ class Outages:
         self.scene.kafka.await_all_committed(self.scene.name, self.scene.name)
         runs = Counter(self.scene.service.runs())
         assert {one: runs[one] for one in ids if runs[one] != 1} == {}
-        assert [one.original for one in self.scene.kafka.read(self.scene.out) if one.original] == self.failed
+        failed = {one.original for one in self.scene.kafka.read(self.scene.out)}
+        assert failed.isdisjoint(self.positions[one] for one in ids)
         assert not self.scene.service.has_died()
 
-    @property
-    def failed(self) -> list[object]:
-        """The positions of events that failed because their handler did."""
-        found = [one for one in self.scene.kafka.read(self.scene.out) if one.key == b"event.error.out.fails"]
-        return [one.original for one in found if one.header["kaufmann-error-type"] == b"ValueError"]
-
-    def waits(self, role: str, what: str, since: int) -> None:
+    def waits(self, role: Role, what: str, since: int) -> None:
         """Wait until *role* has logged *what* after its first *since* characters."""
         log = self.scene.service.log
-        eventually(lambda: what in log(role)[since:], f"the {role} says {what!r}")  # type: ignore[arg-type] # a Role
+        eventually(lambda: what in log(role)[since:], f"the {role} says {what!r}")
 
     @contextmanager
-    def redis_away(self) -> Iterator[None]:
-        self.part("redis").down()
-        yield
-        self.part("redis").up(owner_pid=os.getpid())
+    def away(self, part: str) -> Iterator[None]:
+        """Stop Redis or Kafka for the length of the block; its data and port stay."""
+        self.scene.kafka.disconnect()
+        self.part(part).down()
+        try:
+            yield
+        finally:
+            self.part(part).up(owner_pid=os.getpid())
+
+    @contextmanager
+    def frozen(self, part: str) -> Iterator[None]:
+        """Have Redis or Kafka stand still: it keeps its connections and does not answer."""
+        (status,) = self.part(part).status()
+        assert status.pid is not None
+        os.kill(status.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(status.pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +121,7 @@ def outages(stack: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
             RegistryProxy(stack["KAUFMANN_SCHEMA_REGISTRY_URL"]) as proxy,
             scene(
                 tmp_path_factory.mktemp("outages"), settings, SERVICE, name="outages",
-                schemas={"out.asked": ASKED, "out.writes": ASKED, "out.fails": ASKED},
+                schemas={"out.asked": ASKED, "out.writes": ASKED},
                 settings={"schema_registry_url": proxy.url},
             ) as one,
         ):  # fmt: skip
@@ -173,3 +182,55 @@ def test_with_a_registry_that_goes_away_an_error_event_waits(outages: Outages, f
         assert undecodable not in [one.original for one in outages.scene.kafka.read(outages.scene.out)]
 
     outages.scene.one_error_event(undecodable, name=name, error_type="DecodeError")
+
+
+def test_with_redis_down_at_start_events_wait(outages: Outages) -> None:
+    outages.scene.service.stop()
+    ingester, worker = (len(outages.scene.service.log(role)) for role in ROLES)
+    with outages.away("redis"):
+        ids = outages.send("out.asked", 20)
+        outages.scene.service.start()
+        outages.waits("ingester", "Redis", ingester)
+        outages.waits("worker", "Cannot connect to redis", worker)
+
+    outages.handled_once(ids)
+
+
+@pytest.mark.parametrize("part", ["redis", "kafka"])
+def test_with_a_service_that_restarts_in_the_middle_each_event_runs_once(outages: Outages, part: str) -> None:
+    ids = some_have_run(outages)
+    with outages.away(part):
+        passes(3.0)
+    ids += outages.send("out.asked", 20)
+
+    outages.handled_once(ids)
+
+
+@pytest.mark.parametrize("part", ["redis", "kafka"])
+def test_with_a_service_that_stands_still_for_ten_seconds_each_event_runs_once(outages: Outages, part: str) -> None:
+    ids = some_have_run(outages)
+    with outages.frozen(part):
+        passes(10.0)
+    ids += outages.send("out.asked", 20)
+
+    outages.handled_once(ids)
+
+
+def test_no_process_died_of_it(outages: Outages) -> None:
+    assert outages.scene.service.is_alive("ingester")
+    assert outages.scene.service.is_alive("worker")
+    assert "Traceback" not in outages.scene.service.log("ingester")
+
+
+def some_have_run(outages: Outages) -> list[str]:
+    """Send 300 events and return their ids in the middle of their handling."""
+    outages.handled_once(outages.send("out.asked", 2))
+    ran = len(outages.scene.service.runs())
+    ids = outages.send("out.asked", 300)
+    eventually(lambda: len(outages.scene.service.runs()) > ran + 20, "some of the events ran")
+    return ids
+
+
+def passes(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > until, "time passes")

@@ -402,7 +402,7 @@ def a_lease_implies_a_claim_and_a_run_and_does_not_wait(held: Held) -> None:
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_scripts_do_what_the_model_does_whatever_comes_between(server: str) -> None:
     chosen = settings(
-        max_examples=int(ASKED or 150),
+        max_examples=int(ASKED or 100),
         stateful_step_count=50,
         deadline=None,
         derandomize=ASKED is None,

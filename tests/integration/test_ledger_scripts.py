@@ -80,6 +80,13 @@ class TestOwning:
         assert taken == ({3, 5, 7}, set(), set())
         assert set(scene.held().leases) == {3, 5, 7}
 
+    def test_own_drops_also_what_was_to_run_again(self, scene: LedgerScene) -> None:
+        scene.owner().claim([1])
+        scene.run().release([(1, 1)], reason="revoked", at_fault=False, text="")
+        scene.owner(2, committed=Committed(2, 1, (), "history"))
+
+        assert (scene.held().claims, scene.held().due, scene.held().raised) == ({}, set(), {})
+
     def test_a_lower_generation_is_refused(self, scene: LedgerScene) -> None:
         old = scene.owner(1)
         scene.owner(2)
@@ -499,6 +506,14 @@ class TestRaised:
         scene.connection.run("turn", keys_of(scene.base), [1, "m", "history", 0, 1000, 10])
 
         assert [one.d for one in looked(owner).raised] == [2]
+
+    def test_what_was_heard_of_takes_nothing_later_off_the_ledger(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1])
+        for d in (1, 2):
+            scene.run().begin([(1, d)])
+            died(scene.run(), (1, d))
+            assert [one.d for one in looked(owner).raised] == [d + 1]
 
     def test_the_next_owner_hears_why_once_it_has_the_record(self, scene: LedgerScene) -> None:
         scene.owner(1).claim([1])
