@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kaufmann_celery.config import Config
 from kaufmann_celery.error_event import ErrorEvents, FailedEvent, dead_letter, message_of
 from kaufmann_celery.errors import WorkerDied
@@ -29,7 +31,9 @@ class Failures:
 
     def ended(self, owned: OwnedPartition, pending: Pending, error: Exception) -> Outcome:
         """Return what becomes of an event whose run was ended from outside: a hard time limit, a revoke."""
-        return self._outcome(owned, self._failed(owned, pending, error))
+        # The run that was ended has raised the dispatch number already.
+        failed = replace(self._failed(owned, pending, error), attempts=max(1, pending.d - 1))
+        return self._outcome(owned, failed)
 
     def refused(self, owned: OwnedPartition, pending: Pending, error: Exception) -> Outcome:
         """Return what becomes of an event one of whose outputs Kafka refused for good."""

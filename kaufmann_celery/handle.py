@@ -86,7 +86,9 @@ class TaskRun:
         started = time.perf_counter()
         unpacked = envelope.unpack(text, position, d)
         if unpacked.error is not None:
-            report = Report(position.offset, d, self._failed(unpacked, *unpacked.error).encode())
+            # This dispatch is for `on_error` alone: the runs that failed came before it.
+            outcome = self._failed(unpacked, *unpacked.error, attempts=max(1, d - 1))
+            report = Report(position.offset, d, outcome.encode())
         else:
             report = self._handle(unpacked, d)
         self._handled += 1
@@ -119,13 +121,13 @@ class TaskRun:
             exc_info=error,
             extra=_facts(event, "failed"),
         )
-        return self._failed(unpacked, type(error).__name__, message_of(error))
+        return self._failed(unpacked, type(error).__name__, message_of(error), attempts=event.attempt)
 
-    def _failed(self, unpacked: envelope.Unpacked, error_type: str, message: str) -> Outcome:
+    def _failed(self, unpacked: envelope.Unpacked, error_type: str, message: str, *, attempts: int) -> Outcome:
         """Return the outcome of an event that failed for good, after `on_error` has seen it."""
         event = unpacked.event
         failed = FailedEvent(
-            event.name, event.position, error_type, message, event.attempt, unpacked.timestamp_ms,
+            event.name, event.position, error_type, message, attempts, unpacked.timestamp_ms,
             unpacked.raw_key, event.meta, event.payload,
         )  # fmt: skip
         further: tuple[OutRecord, ...] = ()

@@ -40,11 +40,7 @@ def service(ctx: click.Context) -> Kaufmann:
 
 
 def load(kaufmann: Kaufmann) -> None:
-    """Import the service's handlers and check all. Raises `ConfigError`.
-
-    Settings first: they are needed while Celery imports, and it logs the traceback of what fails there.
-    """
-    assert kaufmann.config
+    """Import the service's handlers and check all. Raises `ConfigError` with every fault."""
     kaufmann.load()
 
 
