@@ -179,7 +179,7 @@ def main() -> None:
     for name, found in rates.items():
         ratio = medians[name] / medians["naive"]
         print(
-            f"{name:10} {medians[name]:10,.0f} events/s  {ratio:6.1f} x naive   ({min(found):,.0f} to {max(found):,.0f})"
+            f"{name:10} {medians[name]:10,.0f} events/s {ratio:6.1f} x naive ({min(found):,.0f} to {max(found):,.0f})"
         )
 
 

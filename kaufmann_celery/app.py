@@ -15,10 +15,10 @@ from celery import Celery, signals
 
 from kaufmann_celery import celery_app
 from kaufmann_celery.config import Config, load_config
+from kaufmann_celery.config.not_yet import check_available
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler, Handlers, Options
-from kaufmann_celery.not_yet import check_available
 from kaufmann_celery.retries import RetryPolicy
 from kaufmann_celery.schemas import LocalSchemas
 

@@ -92,9 +92,9 @@ class Service:
         process = self._running.get(role)
         return process is not None and process.poll() is None
 
-    def has_died(self) -> bool:
+    def has_died(self, *roles: Role) -> bool:
         """Return whether a process ended that nobody stopped."""
-        return any(process.poll() is not None for process in self._running.values())
+        return any(self._running[role].poll() is not None for role in roles or ROLES if role in self._running)
 
     def pid(self, role: Role) -> int:
         """Return the process id."""

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.config_fields import Derived, Rule, rules_of
+from kaufmann_celery.config.fields import Derived, Rule, rules_of
 
 SETTINGS = Path(__file__).parents[2] / "docs" / "settings.md"
 

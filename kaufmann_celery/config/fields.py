@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kaufmann_celery.masking import show
+from kaufmann_celery.config.masking import show
 
 
 class Fault(ValueError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from kaufmann_celery.config_fields import Fault, Read
+from kaufmann_celery.config.fields import Fault, Read
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _TOPIC_GLOB = re.compile(r"[a-zA-Z0-9._*?!\[\]-]{1,249}")

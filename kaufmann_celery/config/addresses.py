@@ -7,8 +7,8 @@ import re
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from kaufmann_celery.config_fields import Fault
-from kaufmann_celery.config_values import suggestion, text
+from kaufmann_celery.config.fields import Fault
+from kaufmann_celery.config.values import suggestion, text
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
 

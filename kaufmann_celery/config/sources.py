@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kaufmann_celery.config_values import suggestion
+from kaufmann_celery.config.values import suggestion
 
 VARIABLE = "KAUFMANN_"
 CONF = "kaufmann_"

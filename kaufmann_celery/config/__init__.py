@@ -15,10 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from kaufmann_celery import config_sources as sources
-from kaufmann_celery.config_addresses import broker, http_url, is_redis, listen_address, redis_url
-from kaufmann_celery.config_fields import Derived, Fault, Rule, rules_of, setting
-from kaufmann_celery.config_values import (
+from kaufmann_celery.config import sources as sources
+from kaufmann_celery.config.addresses import broker, http_url, is_redis, listen_address, redis_url
+from kaufmann_celery.config.fields import Derived, Fault, Rule, rules_of, setting
+from kaufmann_celery.config.masking import mask, show
+from kaufmann_celery.config.values import (
     choice,
     dotted_path,
     group,
@@ -36,7 +37,6 @@ from kaufmann_celery.config_values import (
 )
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import Event
-from kaufmann_celery.masking import mask, show
 
 __all__ = ["Config", "Setting", "load_config", "mask", "unknown_variables"]
 
