@@ -54,7 +54,11 @@ class Ownership:
         self._begin = begin
         self._reopen = reopen
         self._assigned: dict[TopicPartition, Assignment] = {}
-        self._refused_until = 0.0
+        #: When to try refused ones again (monotonic seconds), and those for which Kafka is to be asked first.
+        self._refused_until: dict[TopicPartition, float] = {}
+        self._to_be_vouched: set[TopicPartition] = set()
+        #: The commit that each assignment asks Kafka for.
+        self._asked: dict[TopicPartition, Committed] = {}
         #: Owned and being read.
         self.owned: dict[TopicPartition, OwnedPartition] = {}
 
@@ -71,11 +75,15 @@ class Ownership:
         if partition in self.owned:
             self.owned[partition].ledger.generation = generation
         if partition in self._assigned:
+            self._refused_until.pop(partition, None)  # it may be the later one
             self._assigned[partition] = replace(self._assigned[partition], generation=generation)
 
     def drop(self, partition: TopicPartition) -> None:
         """Forget a partition."""
         self._assigned.pop(partition, None)
+        self._refused_until.pop(partition, None)
+        self._to_be_vouched.discard(partition)
+        self._asked.pop(partition, None)
         self.owned.pop(partition, None)
 
     def take_over(self) -> None:
@@ -84,7 +92,8 @@ class Ownership:
         Raises `UnavailableError` where Redis is away; what was not taken over then is next time.
         """
         for assignment in list(self._assigned.values()):
-            if assignment.committed.incarnation is None or time.monotonic() < self._refused_until:
+            is_refused = time.monotonic() < self._refused_until.get(assignment.partition, 0.0)
+            if assignment.committed.incarnation is None or is_refused:
                 continue
             owned = self._own(assignment)
             if owned is not None:
@@ -96,18 +105,24 @@ class Ownership:
         """Return commits that pin the incarnations of new ledgers. Nothing is owned before Kafka has them.
 
         Kafka takes them from the group's present generation alone, so nobody who slept through a rebalance makes a
-        new ledger in the place of one that lives. They also pin the start of `latest`.
+        new ledger in the place of one that lives. They also pin the start of `latest`. What the ledger refused is
+        committed as it is, once each time: a group made anew may have pinned it and died, and only a commit tells
+        that from a later generation.
         """
-        return {
-            partition: replace(assignment.committed, incarnation=uuid.uuid4().hex[:12])
-            for partition, assignment in self._assigned.items()
-            if assignment.committed.incarnation is None
-        }
+        commits = {}
+        for partition, assignment in self._assigned.items():
+            if assignment.committed.incarnation is None:
+                commits[partition] = replace(assignment.committed, incarnation=uuid.uuid4().hex[:12])
+            elif partition in self._to_be_vouched:
+                commits[partition] = assignment.committed
+        self._to_be_vouched.clear()
+        self._asked.update(commits)
+        return commits
 
     def pinned(self, partition: TopicPartition, committed: Committed) -> None:
-        """Note that Kafka has a commit of an assigned partition."""
+        """Note that Kafka has a commit. What an earlier assignment asked for vouches for nothing."""
         assignment = self._assigned.get(partition)
-        if assignment is not None and assignment.committed.incarnation is None:
+        if assignment is not None and self._asked.get(partition) == committed:
             self._assigned[partition] = replace(assignment, committed=committed, is_vouched=True)
 
     def guarded(self, owned: OwnedPartition, call: Callable[[OwnedPartition], None]) -> None:
@@ -139,11 +154,13 @@ class Ownership:
             claimed, reported, marked = ledger.own(assignment.committed, wake=self._wake, vouched=assignment.is_vouched)
         except Fenced:
             log.warning("%s:%d is owned by a later generation", *partition, extra={"action": "fenced"})
-            self._refused_until = time.monotonic() + _REFUSED_S
+            self._refused_until[partition] = time.monotonic() + _REFUSED_S
+            if not assignment.is_vouched:
+                self._to_be_vouched.add(partition)
             return None
         # In the ordered modes, and with one event at a time, what waits for its retry keeps its slot.
         holds = config.max_demand == 1 or config.ordering != "unordered"
         owned = OwnedPartition(partition, ledger, assignment.committed, waiting_holds=holds)
-        owned.adopted |= claimed | reported
+        owned.adopt(claimed | reported)
         owned.finished_early |= marked
         return owned

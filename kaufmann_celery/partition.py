@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from kaufmann_celery.ledger import Claimed, OwnerLedger, Raised
 from kaufmann_celery.watermark import Watermark
 
 #: Offsets read ahead of the loop, per partition, before the partition is paused.
-_READ_AHEAD = 2000
+_READ_AHEAD = 500
 
 
 class Decodes(Protocol):
@@ -82,12 +82,7 @@ class OwnedPartition:
     """One partition: records read, events pending, and how far all is finished."""
 
     def __init__(
-        self,
-        partition: TopicPartition,
-        ledger: OwnerLedger,
-        committed: Committed,
-        *,
-        waiting_holds: bool = False,
+        self, partition: TopicPartition, ledger: OwnerLedger, committed: Committed, *, waiting_holds: bool = False
     ) -> None:
         self.partition = partition
         self.ledger = ledger
@@ -120,6 +115,16 @@ class OwnedPartition:
         self.uncommitted = 0
         self._cover = committed
         self._unfinished_in_cover = frozenset(committed.unfinished)
+        #: Where the record stands that `records` gave last.
+        self._source = self.fetched
+        #: Adopted offsets that the position has not reached yet, ascending; and those that no handler wants any more.
+        self._ahead: deque[int] = deque()
+        self._unwanted: set[int] = set()
+
+    def adopt(self, offsets: Iterable[int]) -> None:
+        """Note a predecessor's claims and outcomes. Called once, before any record is read."""
+        self.adopted.update(offsets)
+        self._ahead.extend(sorted(self.adopted))
 
     def position_of(self, offset: int) -> Position:
         """Return where the record with *offset* stands."""
@@ -129,7 +134,7 @@ class OwnedPartition:
     def outstanding(self) -> int:
         """Events that hold a slot of `max_demand`."""
         waiting = 0 if self.waiting_holds else sum(pending.waiting for pending in self.pending.values())
-        return len(self.pending) - waiting + len(self.adopted) + len(self.decoded)
+        return len(self.pending) - waiting + len({*self.adopted, *(one.offset for one in self.decoded)})
 
     @property
     def is_awaited(self) -> bool:
@@ -152,20 +157,41 @@ class OwnedPartition:
         return offset - self.watermark.safe_offset < max_window
 
     def records(self) -> Iterator[Any]:
-        """Yield the records to look at, each until it is delivered, skipped or held; finished ones are passed over."""
-        for _ in range(len(self.held)):
-            yield self.held[0]
-        while self.fetched:
-            record = self.fetched[0]
+        """Yield the records to look at, each until it is delivered, skipped or held; finished ones are passed over.
+
+        Where some are held, adopted ones come before them, and nothing comes past one that is held again.
+        """
+        if self.held:
+            yield from self._fetched_records(only_adopted=True)
+            yield from self._held_records()
+        if not self.held:
+            yield from self._fetched_records()
+
+    def _fetched_records(self, *, only_adopted: bool = False) -> Iterator[Any]:
+        while self.fetched and not (only_adopted and self._is_past_adopted()):
+            record, self._source = self.fetched[0], self.fetched
             if record.offset < self.watermark.position:
                 self.fetched.popleft()
             elif self.is_finished(record.offset):
                 self.skip()
+            elif only_adopted and record.offset not in self.adopted:
+                self.hold()
             else:
                 yield record
-        if self.read_to > self.watermark.position:
+        if not self.fetched and self.read_to > self.watermark.position:
+            self._pass_gone(self.read_to)
             self.watermark.advance(self.read_to)
             self.uncommitted += 1
+
+    def _is_past_adopted(self) -> bool:
+        return not self._ahead or self._ahead[-1] < self.watermark.position
+
+    def _held_records(self) -> Iterator[Any]:
+        while self.held:
+            record, self._source = self.held[0], self.held
+            yield record
+            if self.held and self.held[0] is record:
+                return
 
     def passed(self) -> list[int]:
         """Return adopted offsets that the position has passed without their records: compacted, or too old."""
@@ -175,6 +201,10 @@ class OwnedPartition:
     def skip(self) -> None:
         """Note that the record is finished, or that no handler wants it."""
         offset = self._next()
+        if offset in self.adopted:
+            # It may run, or have an outcome: the ledger is asked first.
+            self._unwanted.add(offset)
+            return
         self.watermark.finish(offset)
         self.finished_early.discard(offset)
         self.uncommitted += 1
@@ -186,21 +216,34 @@ class OwnedPartition:
 
     def hold(self) -> None:
         """Note that the record waits for a slot, while those behind it are looked at."""
-        record = self.held[0] if self.held else self.fetched[0]
-        self._next()
-        self.held.append(record)
+        if self._source is self.fetched:
+            self.held.append(self.fetched[0])
+            self._next()
 
     def _next(self) -> int:
-        if self.held:
-            return int(self.held.popleft().offset)
-        offset = int(self.fetched.popleft().offset)
-        self.watermark.deliver(offset)
+        offset = int(self._source.popleft().offset)
+        if self._source is self.fetched:
+            self._pass_gone(offset)
+            self.watermark.deliver(offset)
         return offset
+
+    def _pass_gone(self, position: int) -> None:
+        """Have adopted offsets below *position* whose records are gone count as delivered.
+
+        No commit may cover them before they are settled: whoever adopts them next would drop them.
+        """
+        while self._ahead and self._ahead[0] < position:
+            offset = self._ahead.popleft()
+            if offset in self.adopted and offset >= self.watermark.position:
+                self.watermark.deliver(offset)
 
     def finish(self, offset: int) -> None:
         """Note that an event is settled."""
         self.pending.pop(offset, None)
-        self.adopted.discard(offset)
+        if offset in self.adopted:
+            self.adopted.discard(offset)
+            # Claimed after its mark is gone, it would run again.
+            self.decoded = deque(pending for pending in self.decoded if pending.offset != offset)
         self.uncommitted += 1
         if not self.watermark.finish(offset) and offset >= self.watermark.position:
             self.finished_early.add(offset)
@@ -208,7 +251,7 @@ class OwnedPartition:
     def claimed(self, pending: Pending, known: Claimed | None) -> None:
         """Note the ledger's answer to a claim."""
         self.adopted.discard(pending.offset)
-        if known is not None and known.state == "finished":
+        if (known is not None and known.state == "finished") or self._is_unwanted(pending.offset, known):
             self.finish(pending.offset)
             return
         self.pending[pending.offset] = pending
@@ -222,6 +265,11 @@ class OwnedPartition:
         pending.waiting = not known.leased and known.due_in_ms > 0
         if not pending.leased and not pending.waiting:
             self.ready.append(pending)
+
+    def _is_unwanted(self, offset: int, known: Claimed | None) -> bool:
+        """Return whether no handler wants the event any more, and none runs it or ran it."""
+        idle = known is None or (known.state == "claimed" and not known.leased)
+        return offset in self._unwanted and idle
 
     def found(self, pending: Pending, known: Claimed | None) -> bool:
         """Note what the ledger says of an event that was claimed here; return whether it is to be run and does not.
@@ -239,7 +287,8 @@ class OwnedPartition:
             pending.d, pending.deaths, pending.waiting = 1, 0, False
         else:
             pending.d, pending.deaths = known.d, known.deaths
-        return not pending.leased and not pending.waiting
+        # Due later: the next turn says why.
+        return not (pending.leased or pending.waiting or (known is not None and known.due_in_ms > 0))
 
     def raised(self, raised: Raised) -> Pending | None:
         """Note that a run ended without an outcome; return the event, where its record is here."""

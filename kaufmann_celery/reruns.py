@@ -88,7 +88,11 @@ class Reruns:
         """
         outcomes = {pending.offset: self._outcome(owned, pending).encode() for pending in owned.failing}
         if outcomes:
-            owned.ledger.conclude(outcomes)
+            refused = owned.ledger.conclude(outcomes)
+            for pending in owned.failing:
+                # So the watchdog compares it with the ledger: an outcome may be lost; what is refused runs, or is done.
+                pending.reported = pending.offset not in refused
+                pending.leased = not pending.reported
             owned.failing.clear()
         return bool(outcomes)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 from kafka.serializer import Serializer
 
 from kaufmann_celery.event import Position
@@ -129,7 +130,13 @@ class Bystander:
 
     def committed(self, group: str) -> Mapping[TopicPartition, int]:
         """Return what *group* has committed."""
-        offsets = self._admin.list_group_offsets({group: None})[group]
+        try:
+            offsets = self._admin.list_group_offsets({group: None})[group]
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            # The first group of a new broker: its coordinator is being made.
+            return {}
         return {partition: kept.offset for partition, kept in offsets.items()}
 
     def ends(self, topic: str) -> Mapping[TopicPartition, int]:

@@ -54,20 +54,19 @@ class Model:
 
     # The owner
 
-    def own(self, generation: int, member: str, committed: Committed, fresh: str) -> str:
-        if self.incarnation != committed.incarnation:
-            self.__init__()  # type: ignore[misc] # all of it is another history's
-        elif self.incarnation and (
-            generation < self.generation or (generation == self.generation and member != self.member)
-        ):
+    def own(self, generation: int, member: str, committed: Committed, *, vouched: bool) -> None:
+        another = self.incarnation != committed.incarnation
+        later = generation < self.generation or (generation == self.generation and member != self.member)
+        if self.incarnation is not None and later and not (another and vouched):
             raise Refused("FENCED")
-        self.incarnation = self.incarnation or committed.incarnation or fresh
+        if another:
+            self.__init__()  # type: ignore[misc] # all of it is another history's
+        self.incarnation = committed.incarnation
         self.generation, self.member = generation, member
         for offset in self.offsets():
             if committed.holds(offset):
                 self.drop(offset)
                 self.marks.discard(offset)
-        return self.incarnation
 
     def fence(self, generation: int, member: str, incarnation: str) -> None:
         if self.incarnation != incarnation:

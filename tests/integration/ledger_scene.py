@@ -44,9 +44,11 @@ class LedgerScene:
     def client(self) -> Any:
         return self.connection.client
 
-    def owner(self, generation: int = 1, member: str = "m", committed: Committed = NOTHING) -> OwnerLedger:
+    def owner(
+        self, generation: int = 1, member: str = "m", committed: Committed = NOTHING, *, vouched: bool = False
+    ) -> OwnerLedger:
         ledger = self.unowned(generation, member)
-        ledger.own(committed, wake="wake", fresh="fresh")
+        ledger.own(committed, wake="wake", vouched=vouched)
         return ledger
 
     def unowned(self, generation: int = 1, member: str = "m") -> OwnerLedger:

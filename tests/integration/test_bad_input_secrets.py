@@ -29,7 +29,7 @@ celery = kaufmann.celery
 
 @kaufmann.on("spill.handled")
 def handled(event):
-    return Output("bad.handled", {"id": event.payload["id"]}, key=event.key, format="json")
+    return Output("bad.handled", {"id": event.payload["id"]}, format="json")
 
 
 @kaufmann.on("spill.raises", "spill.told_badly")
@@ -187,6 +187,7 @@ def check_nothing_is_spilled(spill: Scene, shown: list[dict[str, Any]]) -> None:
 @contextmanager
 def _celery(spill: Scene) -> Iterator[Celery]:
     app = Celery("bystander", broker=spill.service.env["KAUFMANN_REDIS_URL"], set_as_current=False)
+    app.conf.update(control_exchange=f"kaufmann.{spill.name}.control", event_exchange=f"kaufmann.{spill.name}.events")
     try:
         yield app
     finally:

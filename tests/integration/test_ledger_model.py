@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -44,6 +44,9 @@ class Owner:
     """An ingester, perhaps one that has not heard that it owns the partition no more."""
 
     ledger: OwnerLedger
+    #: The commit that it read when the partition was assigned to it, and whether Kafka took that from it.
+    read: Committed
+    vouched: bool = False
     #: What its last turn told it to settle, and what it heard was raised.
     found: dict[int, bytes] = field(default_factory=dict)
     heard: dict[int, tuple[int, int, str]] = field(default_factory=dict)
@@ -68,6 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.scene = LedgerScene(self.connection)
         self.model = Model()
         self.kafka = Committed(0, -1)
+        self.generation = 0
         self.owners: list[Owner] = []
         self.runs: list[Run] = []
         self.tasks: list[tuple[str, list[tuple[int, int]]]] = []
@@ -94,37 +98,71 @@ class LedgerMachine(RuleBasedStateMachine):
             self.kafka = Committed(0, -1)
             self.rebalance()
 
+    @rule(chance=rarely)
+    def the_group_is_deleted_and_made_anew(self, *, chance: bool) -> None:
+        """Its generations start again at 1."""
+        if chance:
+            self.kafka, self.generation = Committed(0, -1), 0
+            self.rebalance()
+
+    @rule(chance=rarely)
+    def an_ingester_joins_and_sleeps_before_it_owns(self, *, chance: bool) -> None:
+        if chance:
+            self.assign()
+
     @precondition(lambda self: self.owners[-1].ledger.incarnation != self.model.incarnation)
     @rule()
     def the_owner_finds_its_ledger_gone(self) -> None:
-        self.own(self.owners[-1], self.kafka)
+        """It reads Kafka's commit again; where it is refused, it has Kafka vouch for it."""
+        owner = self.owners[-1]
+        owner.read, owner.vouched = self.kafka, False
+        self.own(owner)
+        if owner.ledger.incarnation != self.model.incarnation:
+            self.pin(owner)
+            self.own(owner)
+        assert owner.ledger.incarnation == self.model.incarnation
 
     def rebalance(self) -> None:
-        owner = Owner(self.scene.unowned(len(self.owners) + 1, f"m{len(self.owners)}"))
+        self.assign()
+        self.own(self.owners[-1])
+
+    def assign(self) -> None:
+        self.generation += 1
+        owner = Owner(self.scene.unowned(self.generation, f"m{len(self.owners)}"), self.kafka)
         self.owners.append(owner)
-        self.own(owner, self.kafka)
+        if self.kafka.incarnation is None:
+            self.pin(owner)
+
+    def pin(self, owner: Owner) -> None:
+        """Commit before the ledger is owned: the incarnation, or what was read. Kafka refuses a zombie's commit."""
+        if owner is self.owners[-1]:
+            incarnation = owner.read.incarnation or f"i{len(self.owners)}"
+            owner.read = self.kafka = replace(owner.read, incarnation=incarnation)
+            owner.vouched = True
 
     @rule(data=st.data(), chance=rarely)
     def own_again(self, data: st.DataObject, *, chance: bool) -> None:
-        """Also as a zombie does: with its old generation."""
+        """Also as a zombie does: with its old generation, and what it read when that was new."""
         if chance:
-            self.own(data.draw(st.sampled_from(self.owners)), self.kafka)
+            owner = self.draw_owner(data)
+            # Assigned anew, it has read Kafka again.
+            if owner is self.owners[-1] or data.draw(st.booleans()):
+                owner.read, owner.vouched = self.kafka, owner.vouched and owner.read == self.kafka
+            self.own(owner)
 
-    def own(self, owner: Owner, committed: Committed) -> None:
-        ledger = owner.ledger
-        fresh = f"i{len(self.owners)}"
+    def own(self, owner: Owner) -> None:
+        ledger, committed, vouched = owner.ledger, owner.read, owner.vouched
+        if committed.incarnation is None:
+            return
 
         def expected() -> tuple[set[int], set[int], set[int]]:
-            self.model.own(ledger.generation, ledger.member, committed, fresh)
+            self.model.own(ledger.generation, ledger.member, committed, vouched=vouched)
             return set(self.model.claims), set(self.model.outcomes), set(self.model.marks)
 
-        answer = self.compare(lambda: ledger.own(committed, wake="wake", fresh=fresh), expected)
+        answer = self.compare(lambda: ledger.own(committed, wake="wake", vouched=vouched), expected)
         if answer is not None:
             assert ledger.incarnation == self.model.incarnation
             owner.found, owner.heard, owner.unread, owner.settled = {}, {}, set(answer[0]), set()
-            # The incarnation is committed before the first claim; Kafka refuses a zombie's commit.
-            if owner is self.owners[-1]:
-                self.kafka = Committed(committed.offset, committed.highest, committed.unfinished, ledger.incarnation)
 
     @rule(data=st.data(), offsets=picked)
     def claim(self, data: st.DataObject, offsets: list[int]) -> None:

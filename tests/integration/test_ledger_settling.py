@@ -1,0 +1,82 @@
+"""The ledger's rules from a reported outcome to the commit that covers it, one by one, on real servers."""
+
+from __future__ import annotations
+
+from kaufmann_celery.commit_metadata import Committed
+from tests.integration.ledger_scene import LedgerScene, looked, report
+
+
+class TestSettling:
+    def test_a_turn_returns_outcomes_in_the_order_of_the_partition(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        offsets = [100, 9, 20, 3]
+        owner.claim(offsets)
+        scene.run().begin([(offset, 1) for offset in offsets])
+        report(scene.run(), *((offset, 1) for offset in offsets))
+
+        assert list(looked(owner).outcomes) == [3, 9, 20, 100]
+        assert list(owner.turn(may_expire=False, max_bytes=10**6, limit=2).outcomes) == [3, 9]
+        assert list(owner.turn(may_expire=False, max_bytes=4, limit=1000).outcomes) == [3, 9]
+
+    def test_settling_leaves_a_mark(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1])
+        scene.run().begin([(1, 1)])
+        report(scene.run(), (1, 1))
+        owner.settle([1])
+        owner.settle([1])
+
+        assert (scene.held().outcomes, scene.held().marks) == ({}, {1})
+
+    def test_settling_drops_what_a_ledger_that_lost_its_tail_brought_back(self, scene: LedgerScene) -> None:
+        """The outcome was read and published; then the ledger went back to when the event still ran."""
+        owner = scene.owner()
+        owner.claim([1])
+        scene.run().begin([(1, 1)])
+        owner.settle([1])
+
+        held = scene.held()
+        assert (held.claims, held.leases, held.marks) == ({}, {}, {1})
+        assert scene.run().renew([(1, 1)], 1) == 0
+        assert report(scene.run(), (1, 1)) == {1}
+
+    def test_marks_go_only_when_a_commit_covers_them(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.settle([1, 5, 6, 7, 8, 20])
+        owner.forget(Committed(5, 7, (6,), "history"))
+
+        assert scene.held().marks == {6, 8, 20}
+
+    def test_an_offset_of_many_digits_is_forgotten_like_another(self, scene: LedgerScene) -> None:
+        owner, far = scene.owner(), 10**15 + 7
+        owner.settle([far - 1, far])
+        owner.forget(Committed(far, far - 1, (), "history"))
+
+        assert scene.held().marks == {far}
+
+    def test_conclude_says_what_became_of_an_event_that_no_worker_runs(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1])
+
+        assert owner.conclude({1: b"failed"}) == set()
+        assert (scene.held().claims, looked(owner).outcomes) == ({}, {1: b"failed"})
+        assert owner.conclude({1: b"cut"}) == set()
+        assert looked(owner).outcomes == {1: b"cut"}
+
+    def test_conclude_refuses_what_runs_and_what_is_finished(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1])
+        scene.run().begin([(1, 1)])
+        owner.settle([2])
+
+        assert owner.conclude({1: b"", 2: b""}) == {1, 2}
+        assert scene.held().outcomes == {}
+
+    def test_the_audit_returns_what_the_ledger_holds(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1, 2, 3])
+        scene.run().begin([(2, 1), (3, 1)])
+        report(scene.run(), (3, 1))
+        owner.settle([4])
+
+        assert owner.audit() == ({1, 2}, {2}, {3}, {4})
