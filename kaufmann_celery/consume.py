@@ -21,6 +21,7 @@ from kafka import errors as kafka_errors
 from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
+from kaufmann_celery.kafka_faults import mend, passes
 from kaufmann_celery.kafka_options import consumer_options
 from kaufmann_celery.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
 from kaufmann_celery.starting_point import StartingPoint, log_gap
@@ -60,7 +61,9 @@ class Consumption:
         self._beat = beat
         self._requests: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
-        self._owned: set[TopicPartition] = set()
+        #: Partitions owned, each with the number of its assignment; the latest one; the latest that the loop heard of.
+        self._owned: dict[TopicPartition, int] = {}
+        self._epoch = self._heard = 0
         #: Partitions being read, each with the position after what was put into the inbox.
         self._read_to: dict[TopicPartition, int] = {}
         self._fresh: set[TopicPartition] = set()
@@ -78,17 +81,24 @@ class Consumption:
         self._stop.set()
         self._thread.join(timeout_s)
 
+    def heard(self, epoch: int) -> None:
+        """Note that the loop knows of the assignments up to *epoch*; its requests are for these."""
+        self._heard = epoch
+
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Have records of *partition* from *offset* on put into the inbox."""
-        self._requests.append(lambda: self._begin(partition, offset))
+        epoch = self._heard
+        self._requests.append(lambda: self._begin(partition, offset, epoch))
 
     def commit(self, commits: Mapping[TopicPartition, Committed]) -> None:
         """Commit; a `CommitDone` comes back. Partitions revoked meanwhile are left out."""
-        self._requests.append(lambda: self._commit(commits))
+        epoch = self._heard
+        self._requests.append(lambda: self._commit(commits, epoch))
 
     def reopen(self, partition: TopicPartition, committed: Committed) -> None:
         """Commit, then announce *partition* as newly assigned: its ledger is to be made anew from Kafka."""
-        self._requests.append(lambda: self._reopen(partition, committed))
+        epoch = self._heard
+        self._requests.append(lambda: self._reopen(partition, committed, epoch))
 
     # What follows runs in the consumer's thread, but for the listener.
 
@@ -119,29 +129,27 @@ class Consumption:
                 self._pass_over(error)
                 break
             self._requests.popleft()
-        paused = self._pause_and_resume()
-        busy = paused or self._requests or self._fresh
-        fetched = self._poll(_POLL_BUSY_S if busy else _POLL_S)
-        for partition, records in fetched.items():
-            if partition in self._read_to:
-                self._read_to[partition] = self._consumer.position(partition)
-                self._inbox.put(Fetched(partition, records, self._read_to[partition]))
+        try:
+            paused = self._pause_and_resume()
+            self._hand_over(self._poll(_POLL_BUSY_S if paused or self._requests or self._fresh else _POLL_S))
+        except (KeyError, kafka_errors.IllegalStateError):
+            # Revoked at this very moment, by kafka-python's own thread; the listener has told the loop.
+            log.debug("a partition was revoked meanwhile", extra={"action": "revoked_meanwhile"})
         self._announce()
 
-    def _mend(self) -> None:
-        """Make up for two faults of kafka-python 3.0.12 by which it reads nothing more, for ever.
-
-        Records parked for a paused partition come back only where this attribute is None, but a drained object is
-        left there. And a join that a poll's time-out interrupts is not taken up again unless a rejoin is needed.
-        """
-        fetcher, coordinator = self._consumer._fetcher, self._consumer._coordinator
-        if not fetcher._next_partition_records:
-            fetcher._next_partition_records = None
-        if coordinator._join_task is not None:
-            coordinator.rejoin_needed = True
+    def _hand_over(self, fetched: Mapping[TopicPartition, list[Any]]) -> None:
+        """Put what was read into the inbox; and how far the position came where there was nothing to read."""
+        for partition, read_to in tuple(self._read_to.items()):
+            if partition not in self._owned:
+                self._read_to.pop(partition, None)
+                continue
+            position = self._consumer.position(partition)
+            if position > read_to:
+                self._read_to[partition] = position
+                self._inbox.put(Fetched(partition, fetched.get(partition, []), position))
 
     def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
-        self._mend()
+        mend(self._consumer)
         try:
             fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
             return fetched
@@ -153,15 +161,15 @@ class Consumption:
 
     def _pass_over(self, error: kafka_errors.KafkaError) -> None:
         """Wait a moment where *error* may pass by itself; raise it where it will not."""
-        if not _passes(error):
+        if not passes(error):
             raise error
         log.warning("Kafka: %s; trying again", type(error).__name__, extra={"action": "kafka_away"})
         time.sleep(_RETRY_S)
 
     def _pause_and_resume(self) -> bool:
         paused = self._consumer.paused()
-        for partition in self._read_to:
-            if self._wants(partition, self._read_to[partition]):
+        for partition, read_to in tuple(self._read_to.items()):
+            if self._wants(partition, read_to):
                 if partition in paused:
                     self._consumer.resume(partition)
             elif partition not in paused:
@@ -170,7 +178,7 @@ class Consumption:
 
     def _announce(self) -> None:
         """Tell the loop of newly assigned partitions, once their commits could be read."""
-        metadata = self._consumer.group_metadata()
+        metadata, epoch = self._consumer.group_metadata(), self._epoch
         if not self._fresh and metadata.generation_id == self._generation:
             return
         try:
@@ -178,26 +186,29 @@ class Consumption:
         except kafka_errors.KafkaError as error:
             self._pass_over(error)
             return
+        if epoch != self._epoch or metadata.generation_id != self._consumer.group_metadata().generation_id:
+            # Another rebalance came meanwhile: what was read may be of before it.
+            return
         cluster = self._consumer._client.cluster
         self._fresh -= partitions.keys()
         self._generation = metadata.generation_id
         self._inbox.put(
             Assigned(
-                metadata.generation_id, metadata.member_id, str(cluster.cluster_id),
+                metadata.generation_id, metadata.member_id, str(cluster.cluster_id), epoch,
                 partitions, frozenset(self._owned),
             )
         )  # fmt: skip
 
-    def _begin(self, partition: TopicPartition, offset: int) -> None:
-        if partition in self._owned:
+    def _begin(self, partition: TopicPartition, offset: int, epoch: int) -> None:
+        if self._is_meant(partition, epoch):
             first = self._consumer.beginning_offsets([partition])[partition]
             self._consumer.seek(partition, max(offset, first))
             self._consumer.resume(partition)
             self._read_to[partition] = max(offset, first)
             self._inbox.put(Fetched(partition, [], max(offset, first)))
 
-    def _commit(self, commits: Mapping[TopicPartition, Committed]) -> None:
-        mine = {partition: commit for partition, commit in commits.items() if partition in self._owned}
+    def _commit(self, commits: Mapping[TopicPartition, Committed], epoch: int) -> None:
+        mine = {partition: commit for partition, commit in commits.items() if self._is_meant(partition, epoch)}
         if not mine:
             self._inbox.put(CommitDone(mine, None))
             return
@@ -208,8 +219,8 @@ class Consumption:
             ),
         )
 
-    def _reopen(self, partition: TopicPartition, committed: Committed) -> None:
-        if partition not in self._owned:
+    def _reopen(self, partition: TopicPartition, committed: Committed, epoch: int) -> None:
+        if not self._is_meant(partition, epoch):
             return
         self._read_to.pop(partition, None)
         self._consumer.pause(partition)
@@ -220,7 +231,17 @@ class Consumption:
 
     def _announce_again(self, partition: TopicPartition) -> None:
         if partition in self._owned:
-            self._fresh.add(partition)
+            self._note_assigned(partition)
+
+    def _note_assigned(self, partition: TopicPartition) -> None:
+        self._epoch += 1
+        self._owned[partition] = self._epoch
+        self._fresh.add(partition)
+        self._read_to.pop(partition, None)
+
+    def _is_meant(self, partition: TopicPartition, epoch: int) -> bool:
+        """Return whether a request of *epoch* is for the present assignment of *partition*, not one before it."""
+        return epoch >= self._owned.get(partition, epoch + 1)
 
     def _skip_to_existing(self, positions: Mapping[TopicPartition, Any]) -> None:
         for partition in positions:
@@ -242,16 +263,15 @@ class _Listener(AsyncConsumerRebalanceListener):
         for partition in assigned:
             consumer.seek(partition, 0)
             consumer.pause(partition)
-            own._owned.add(partition)
-            own._fresh.add(partition)
-            own._read_to.pop(partition, None)
+            own._note_assigned(partition)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit what is finished and let go; never wait for handlers, the next owner adopts them."""
         partitions, own = frozenset(revoked), self._consumption
         settled = own._settling.acquire(timeout=_REVOKE_WAIT_S)
         try:
-            commits = own._on_revoke(partitions)
+            # Where the loop did not come to rest its state cannot be read; the ledger's marks say what is finished.
+            commits = own._on_revoke(partitions) if settled else {}
             self._let_go(partitions)
         finally:
             if settled:
@@ -265,23 +285,16 @@ class _Listener(AsyncConsumerRebalanceListener):
 
     async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         """Another member may own them already: no commit."""
-        partitions = frozenset(lost)
-        self._consumption._on_revoke(partitions)
-        self._let_go(partitions)
+        self._let_go(frozenset(lost))
 
     def _let_go(self, partitions: frozenset[TopicPartition]) -> None:
         own = self._consumption
-        own._owned -= partitions
         own._fresh -= partitions
         for partition in partitions:
+            own._owned.pop(partition, None)
             own._read_to.pop(partition, None)
         own._inbox.put(Revoked(partitions))
 
 
 def _offsets(commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Any]:
     return {partition: OffsetAndMetadata(commit.offset, commit.metadata(), -1) for partition, commit in commits.items()}
-
-
-def _passes(error: kafka_errors.KafkaError) -> bool:
-    """Return whether *error* may pass by itself."""
-    return error.retriable or isinstance(error, (kafka_errors.CommitFailedError, kafka_errors.KafkaConnectionError))

@@ -16,6 +16,7 @@ from kaufmann_celery.envelope import Decoded
 from kaufmann_celery.errors import DecodeError, EventError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Payload, Position
 from kaufmann_celery.handlers import Handler, Handlers
+from kaufmann_celery.transcoders.avro_depth import MAX_DEPTH
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
@@ -162,6 +163,8 @@ def _meta_header(headers: Headers) -> Meta:
         json.dumps(meta, ensure_ascii=False, default=str).encode()
     except (UnicodeError, RecursionError) as error:
         raise DecodeError(f"the {headers_of_ours.META} header is not JSON") from error
+    if payload_codec.is_too_deep(meta, MAX_DEPTH):
+        raise DecodeError(f"the {headers_of_ours.META} header nests deeper than {MAX_DEPTH} levels")
     if not isinstance(meta, Mapping):
         raise DecodeError(f"the {headers_of_ours.META} header is not a JSON object")
     return dict(meta)

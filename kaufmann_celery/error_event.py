@@ -122,7 +122,7 @@ class FieldsOf:
 
 def payload_fields(schema: Any) -> tuple[str, ...]:
     """Return the field names of a schema's payload record: of its `payload` where it has an envelope."""
-    record = schema[-1] if isinstance(schema, list) else schema
+    record = schema[-1] if isinstance(schema, list) and schema else schema
     fields = {one["name"]: one["type"] for one in record.get("fields", ())} if isinstance(record, dict) else {}
     inner = fields.get("payload")
     if isinstance(inner, Mapping) and ("meta" in fields or "metadata" in fields):

@@ -98,7 +98,7 @@ class Ingester:
         self._committer = Committer(CommitClock(policy, time.monotonic()), self._consumption.commit)
         self._until_end = UntilEnd(config, self._topics) if until_end else None
         self._woken: set[str] = set()
-        self._swept_at = self._turned_at = 0.0
+        self._swept_at = self._turned_at = self._pin_after = 0.0
         # A lease whose holder could not renew it, because Redis was away, is not expired.
         self._no_expiry_until = time.monotonic() + config.lease
 
@@ -187,9 +187,10 @@ class Ingester:
                 raise error
 
     def _assigned(self, message: Assigned) -> None:
+        self._consumption.heard(message.epoch)
         for partition in message.owned - message.partitions.keys():
             self._partitions.kept(partition, message.generation)
-        for partition, (topic_id, committed, _) in message.partitions.items():
+        for partition, (topic_id, committed) in message.partitions.items():
             self._partitions.assigned(
                 Assignment(partition, message.generation, message.member, message.cluster_id, topic_id, committed)
             )
@@ -198,8 +199,9 @@ class Ingester:
 
     def _take_over(self) -> None:
         self._partitions.take_over()
-        if not self._committer.in_flight:
-            self._committer.send(self._partitions.unpinned(), time.monotonic())
+        now = time.monotonic()
+        if not self._committer.in_flight and now >= self._pin_after:
+            self._committer.send(self._partitions.unpinned(), now)
 
     def _look(self) -> None:
         """Ask the ledger what happened, where a worker reported or it is time; settle what is finished."""
@@ -235,6 +237,8 @@ class Ingester:
 
     def _committed(self, commits: Mapping[TopicPartition, Committed], error: BaseException | None) -> None:
         self._committer.answered(commits, error, self._partitions.owned)
+        if error is not None:
+            self._pin_after = time.monotonic() + _AWAY_S
         if error is None:
             for partition, committed in commits.items():
                 self._partitions.pinned(partition, committed)

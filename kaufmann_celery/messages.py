@@ -18,8 +18,10 @@ class Assigned:
     generation: int
     member: str
     cluster_id: str
-    #: partition -> (topic's UUID, commit, whether the group had a commit)
-    partitions: Mapping[TopicPartition, tuple[str, Committed, bool]]
+    #: Counts assignments: a request made before this message was heard is not for these partitions.
+    epoch: int
+    #: partition -> (topic's UUID, commit)
+    partitions: Mapping[TopicPartition, tuple[str, Committed]]
     #: All partitions owned now, those kept included: their scripts carry the new generation too.
     owned: frozenset[TopicPartition]
 

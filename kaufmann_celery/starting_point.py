@@ -24,8 +24,8 @@ class StartingPoint:
         self._consumer = consumer
         self._config = config
 
-    def of(self, partition: TopicPartition) -> tuple[str, Committed, bool]:
-        """Return the topic's UUID, what is finished, and whether the group has a commit.
+    def of(self, partition: TopicPartition) -> tuple[str, Committed]:
+        """Return the topic's UUID and what is finished.
 
         Raises `ConfigError` where it has none and `auto_offset_reset` is none.
         """
@@ -34,10 +34,10 @@ class StartingPoint:
         # kafka-python offers no public way to the topic's UUID.
         topic_id = str(self._consumer._client.cluster.topic_id(partition.topic))
         if kept is None or kept.offset < 0:
-            return topic_id, self._without_commit(partition, first), False
+            return topic_id, self._without_commit(partition, first)
         if kept.offset < first:
             log_gap(partition, kept.offset, first)
-        return topic_id, parse(kept.offset, kept.metadata), True
+        return topic_id, parse(kept.offset, kept.metadata)
 
     def _without_commit(self, partition: TopicPartition, first: int) -> Committed:
         policy = self._config.auto_offset_reset

@@ -1,0 +1,25 @@
+"""Which of kafka-python's errors pass by themselves, and two faults of its consumer that are made up for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka import errors as kafka_errors
+
+
+def passes(error: kafka_errors.KafkaError) -> bool:
+    """Return whether *error* may pass by itself."""
+    return error.retriable or isinstance(error, (kafka_errors.CommitFailedError, kafka_errors.KafkaConnectionError))
+
+
+def mend(consumer: Any) -> None:
+    """Make up for what in kafka-python 3.0.12 keeps a consumer from ever reading on. To be called before each poll.
+
+    Records parked for a paused partition come back only where this attribute is None, but a drained object is left
+    there. And a join that a poll's time-out interrupts is not taken up again unless a rejoin is needed.
+    """
+    fetcher, coordinator = consumer._fetcher, consumer._coordinator
+    if not fetcher._next_partition_records:
+        fetcher._next_partition_records = None
+    if coordinator._join_task is not None:
+        coordinator.rejoin_needed = True

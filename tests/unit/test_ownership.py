@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import pytest
+from kafka import TopicPartition
+
+from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.config import load_config
+from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.ledger import Fenced
+from kaufmann_celery.ownership import Assignment, Ownership
+from kaufmann_celery.partition import OwnedPartition
+from tests.unit.ledger_in_memory import InMemory, connection_to
+
+ORDERS = TopicPartition("orders", 0)
+OTHERS = TopicPartition("orders", 1)
+
+
+class Scene:
+    """One ingester, and the ledgers of two partitions: orders:0 and orders:1."""
+
+    def __init__(self, **settings: object) -> None:
+        self.ledgers = {0: InMemory(), 1: InMemory()}
+        self.begun: list[tuple[TopicPartition, int]] = []
+        self.reopened: list[tuple[TopicPartition, Committed]] = []
+        self.ownership = Ownership(
+            load_config("orders", keywords=settings, conf={}, environ={}),
+            connection_to(ByPartition(self.ledgers)),
+            wake="wake",
+            begin=lambda partition, offset: self.begun.append((partition, offset)),
+            reopen=lambda partition, committed: self.reopened.append((partition, committed)),
+        )
+
+    def assigned(
+        self,
+        partition: TopicPartition = ORDERS,
+        *,
+        generation: int = 1,
+        incarnation: str | None = "history",
+        offset: int = 5,
+    ) -> None:
+        committed = Committed(offset, offset - 1, (), incarnation)
+        self.ownership.assigned(Assignment(partition, generation, "m", "cluster", "topic", committed))
+
+    def owner_is(self, generation: int, incarnation: str = "history", *, partition: int = 0) -> None:
+        """Give the ledger to another member."""
+        committed = Committed(0, -1, (), incarnation)
+        self.ledgers[partition].model.own(generation, "other", committed, vouched=False)
+
+    def try_again(self) -> None:
+        """Take over what is assigned, as after the second for which refused partitions are left alone."""
+        self.ownership._refused_until.clear()
+        self.ownership.take_over()
+
+    @property
+    def owned(self) -> list[TopicPartition]:
+        return [one.partition for one in self.ownership]
+
+
+class ByPartition(InMemory):
+    """One Redis with the ledgers of several partitions: their number ends the keys' common part."""
+
+    def __init__(self, ledgers: dict[int, InMemory]) -> None:
+        super().__init__()
+        self._ledgers = ledgers
+
+    def run(self, script: str, keys: object, args: object) -> object:
+        assert isinstance(keys, list)
+        assert isinstance(args, list)
+        return self._ledgers[int(keys[0].partition("}")[0].rpartition("/")[2])].run(script, keys, args)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_a_partition_is_read_from_its_commit_once_its_ledger_is_ours(scene: Scene) -> None:
+    scene.assigned(generation=3)
+    assert (scene.owned, scene.begun) == ([], [])
+    scene.ownership.take_over()
+
+    assert (scene.owned, scene.begun) == ([ORDERS], [(ORDERS, 5)])
+    assert (scene.ledgers[0].model.generation, scene.ledgers[0].model.member) == (3, "m")
+    scene.ownership.take_over()
+    assert scene.begun == [(ORDERS, 5)]
+
+
+def test_what_the_ledger_holds_is_adopted(scene: Scene) -> None:
+    scene.owner_is(1)
+    model = scene.ledgers[0].model
+    model.claims, model.outcomes, model.marks = {6: (1, 0)}, {7: b""}, {8}
+    scene.assigned(generation=2)
+    scene.ownership.take_over()
+    owned = scene.ownership.owned[ORDERS]
+
+    assert (owned.adopted, owned.finished_early, owned.outstanding) == ({6, 7}, {8}, 2)
+
+
+@pytest.mark.parametrize(("settings", "holds"), [({}, False), ({"max_demand": 1}, True)])
+def test_with_one_event_at_a_time_what_waits_for_its_retry_keeps_its_slot(
+    settings: dict[str, object], *, holds: bool
+) -> None:
+    scene = Scene(**settings)
+    scene.assigned()
+    scene.ownership.take_over()
+
+    assert scene.ownership.owned[ORDERS].waiting_holds == holds
+
+
+class TestPinning:
+    def test_a_new_ledger_is_not_owned_before_kafka_has_its_incarnation(self, scene: Scene) -> None:
+        scene.assigned(incarnation=None)
+        scene.ownership.take_over()
+        assert (scene.owned, scene.ledgers[0].model.incarnation) == ([], None)
+
+        ((partition, pin),) = scene.ownership.unpinned().items()
+        assert (partition, pin.offset, pin.highest) == (ORDERS, 5, 4)
+        assert pin.incarnation
+        scene.ownership.take_over()
+        assert scene.owned == []
+
+        scene.ownership.pinned(ORDERS, pin)
+        assert scene.ownership.unpinned() == {}
+        scene.ownership.take_over()
+        assert scene.ownership.owned[ORDERS].ledger.incarnation == pin.incarnation
+        assert scene.ownership.owned[ORDERS].committed == pin
+
+    def test_a_pin_that_kafka_did_not_take_is_followed_by_another(self, scene: Scene) -> None:
+        scene.assigned(incarnation=None)
+        first, second = scene.ownership.unpinned()[ORDERS], scene.ownership.unpinned()[ORDERS]
+
+        assert first.incarnation != second.incarnation
+        scene.ownership.pinned(ORDERS, first)
+        assert ORDERS in scene.ownership.unpinned()
+
+    def test_an_incarnation_that_kafka_has_is_not_pinned_again(self, scene: Scene) -> None:
+        scene.assigned()
+        assert scene.ownership.unpinned() == {}
+
+    def test_an_answer_to_an_earlier_assignment_pins_nothing(self, scene: Scene) -> None:
+        scene.assigned(incarnation=None)
+        pin = scene.ownership.unpinned()[ORDERS]
+        scene.assigned(incarnation=None, generation=2)
+        scene.ownership.pinned(ORDERS, pin)
+        scene.ownership.take_over()
+
+        assert scene.owned == []
+
+    def test_an_answer_for_what_is_not_assigned_is_no_matter(self, scene: Scene) -> None:
+        scene.ownership.pinned(ORDERS, Committed(0, -1, (), "history"))
+        scene.assigned(incarnation=None)
+        pin = scene.ownership.unpinned()[ORDERS]
+        scene.ownership.drop(ORDERS)
+        scene.ownership.pinned(ORDERS, pin)
+        scene.ownership.take_over()
+
+        assert scene.owned == []
+
+    def test_a_group_made_anew_takes_over_what_the_old_one_left(self, scene: Scene) -> None:
+        scene.owner_is(9)
+        scene.ledgers[0].model.claims = {6: (1, 0)}
+        scene.assigned(incarnation=None)
+        scene.ownership.pinned(ORDERS, scene.ownership.unpinned()[ORDERS])
+        scene.ownership.take_over()
+
+        assert scene.owned == [ORDERS]
+        assert (scene.ledgers[0].model.generation, scene.ledgers[0].model.claims) == (1, {})
+
+
+class TestRefused:
+    def test_it_is_tried_again_and_never_read_meanwhile(self, scene: Scene) -> None:
+        scene.owner_is(9)
+        scene.assigned(generation=2)
+        scene.ownership.take_over()
+        scene.try_again()
+        assert (scene.owned, scene.begun) == ([], [])
+
+        scene.ownership.kept(ORDERS, 10)
+        scene.ownership.take_over()
+        assert scene.owned == [ORDERS]
+
+    def test_it_is_left_alone_for_a_moment(self, scene: Scene) -> None:
+        scene.owner_is(9)
+        scene.assigned(generation=2)
+        scene.ownership.take_over()
+        scene.ledgers[0].model = InMemory().model
+        scene.ownership.take_over()
+        assert scene.owned == []
+        scene.try_again()
+        assert scene.owned == [ORDERS]
+
+    def test_it_keeps_no_other_partition_waiting(self, scene: Scene) -> None:
+        scene.owner_is(9)
+        scene.assigned(generation=2)
+        scene.assigned(OTHERS, generation=2)
+        scene.ownership.take_over()
+
+        assert scene.owned == [OTHERS]
+
+    def test_it_is_taken_over_once_kafka_vouches_where_the_ledger_is_of_another_incarnation(self, scene: Scene) -> None:
+        """A group made anew pinned its incarnation, and died before it owned the ledger that the old one left."""
+        scene.owner_is(9, "old")
+        scene.assigned(generation=2)
+        scene.ownership.take_over()
+        asked = scene.ownership.unpinned()
+        assert asked == {ORDERS: Committed(5, 4, (), "history")}
+        assert scene.ownership.unpinned() == {}
+        scene.try_again()
+        assert scene.owned == []
+
+        scene.ownership.pinned(ORDERS, asked[ORDERS])
+        scene.try_again()
+        assert (scene.owned, scene.ledgers[0].model.incarnation) == ([ORDERS], "history")
+
+    def test_it_stays_refused_where_the_ledger_is_of_its_own_incarnation(self, scene: Scene) -> None:
+        scene.owner_is(9)
+        scene.assigned(generation=2)
+        scene.ownership.take_over()
+        scene.ownership.pinned(ORDERS, scene.ownership.unpinned()[ORDERS])
+        scene.try_again()
+
+        assert (scene.owned, scene.ownership.unpinned()) == ([], {})
+        assert scene.ledgers[0].model.generation == 9
+
+
+def test_a_redis_that_is_away_is_waited_for(scene: Scene) -> None:
+    scene.ledgers[0].away = True
+    scene.assigned()
+    with pytest.raises(UnavailableError):
+        scene.ownership.take_over()
+    scene.ledgers[0].away = False
+    scene.ownership.take_over()
+
+    assert scene.owned == [ORDERS]
+
+
+def test_a_partition_kept_through_a_rebalance_has_the_new_generation(scene: Scene) -> None:
+    scene.assigned()
+    scene.assigned(OTHERS)
+    scene.ledgers[1].away = True
+    with pytest.raises(UnavailableError):
+        scene.ownership.take_over()
+    scene.ledgers[1].away = False
+    scene.ownership.kept(ORDERS, 4)
+    scene.ownership.kept(OTHERS, 4)
+    scene.ownership.take_over()
+
+    assert [one.ledger.generation for one in scene.ownership] == [4, 4]
+
+
+def test_a_partition_that_was_dropped_is_not_taken_over(scene: Scene) -> None:
+    scene.assigned()
+    scene.ownership.drop(ORDERS)
+    scene.ownership.take_over()
+
+    assert scene.owned == []
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_fenced_partition_is_dropped_and_rebuilt_only_where_its_ledger_is_gone(scene: Scene, *, lost: bool) -> None:
+    scene.assigned()
+    scene.ownership.take_over()
+
+    def fenced(_: OwnedPartition) -> None:
+        raise Fenced(lost=lost)
+
+    scene.ownership.guarded(scene.ownership.owned[ORDERS], fenced)
+    assert scene.owned == []
+    assert scene.reopened == ([(ORDERS, Committed(5, 4, (), "history"))] if lost else [])

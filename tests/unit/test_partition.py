@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import pytest
+
+from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.ledger import Claimed, Raised
+from kaufmann_celery.partition import OwnedPartition, Pending
+from tests.unit.ledger_in_memory import InMemory, adopting, claim, fetch, owned_by, running, take
+
+
+@pytest.fixture
+def memory() -> InMemory:
+    return InMemory()
+
+
+@pytest.fixture
+def owned(memory: InMemory) -> OwnedPartition:
+    return owned_by(memory)
+
+
+class TestReading:
+    def test_records_come_in_their_order_and_stay_until_they_are_taken(self, owned: OwnedPartition) -> None:
+        fetch(owned, 3, 4, 9)
+
+        assert take(owned, 2) == [3, 4]
+        assert take(owned, 0) == []
+        assert take(owned, 5) == [9]
+        assert owned.watermark.committed("history") == Committed(3, 2, (), "history")
+
+    def test_a_record_nobody_decided_on_comes_again(self, owned: OwnedPartition) -> None:
+        fetch(owned, 3)
+
+        assert [next(owned.records()).offset for _ in range(2)] == [3, 3]
+
+    def test_what_the_position_has_passed_does_not_come_again(self, owned: OwnedPartition) -> None:
+        fetch(owned, 3, 4)
+        take(owned, 2)
+        fetch(owned, 3, 4, 5)
+
+        assert take(owned, 9) == [5]
+
+    def test_finished_ones_are_passed_over(self, memory: InMemory) -> None:
+        memory.model.incarnation, memory.model.marks = "history", {7}
+        owned = owned_by(memory, Committed(3, 6, (3, 5), "history"))
+        fetch(owned, 2, 3, 4, 5, 6, 7, 8)
+
+        assert take(owned, 9) == [3, 5, 8]
+        assert owned.watermark.committed("history") == Committed(3, 7, (3, 5), "history")
+        assert owned.finished_early == set()
+
+    def test_a_skipped_record_is_finished(self, owned: OwnedPartition) -> None:
+        fetch(owned, 3, 4)
+        for _ in owned.records():
+            owned.skip()
+
+        assert owned.watermark.safe_offset == 5
+        assert owned.uncommitted == 2
+
+    def test_the_position_moves_over_offsets_without_records_once_all_before_are_looked_at(
+        self, owned: OwnedPartition
+    ) -> None:
+        fetch(owned, 3, position=9)
+        take(owned, 0)
+        assert owned.watermark.position == 0
+        take(owned, 1)
+        assert owned.watermark.position == 9
+
+    def test_reading_ahead_is_bounded_but_for_adopted_claims(self, memory: InMemory, owned: OwnedPartition) -> None:
+        assert owned.wants_records(100)
+        assert not owned.wants_records(10_000)
+        assert adopting(memory, 90_000).wants_records(80_000)
+
+    def test_the_window_counts_from_the_lowest_unfinished_event(self, owned: OwnedPartition) -> None:
+        running(owned, 10, 11)
+        owned.finish(11)
+
+        assert owned.is_within(14, max_window=5)
+        assert not owned.is_within(15, max_window=5)
+
+
+class TestOutstanding:
+    def test_each_event_holds_one_slot_from_decoded_to_finished(self, memory: InMemory) -> None:
+        owned = adopting(memory, 1, 2)
+        counts = [owned.outstanding]
+        fetch(owned, 1, 3)
+        take(owned, 9)
+        counts.append(owned.outstanding)
+        claim(owned)
+        counts.append(owned.outstanding)
+        for offset in (1, 2, 3):
+            owned.finish(offset)
+            counts.append(owned.outstanding)
+
+        assert counts == [2, 3, 3, 2, 1, 0]
+        assert not owned.is_awaited
+
+    @pytest.mark.parametrize(("holds", "outstanding"), [(False, 1), (True, 2)])
+    def test_what_waits_for_its_retry_holds_its_slot_where_order_asks_for_it(
+        self, memory: InMemory, *, holds: bool, outstanding: int
+    ) -> None:
+        owned = owned_by(memory, waiting_holds=holds)
+        running(owned, 1, 2)[0].waiting = True
+
+        assert owned.outstanding == outstanding
+
+
+def told(offset: int, state: str, *, d: int = 2, deaths: int = 1, leased: bool = False, due_in_ms: int = 0) -> Claimed:
+    return Claimed(offset, state, d, deaths, leased=leased, due_in_ms=due_in_ms)
+
+
+class TestClaimed:
+    @pytest.mark.parametrize(
+        ("known", "ready", "waiting", "leased", "d"),
+        [
+            (None, True, False, False, 1),
+            (told(3, "claimed"), True, False, False, 2),
+            (told(3, "claimed", leased=True), False, False, True, 2),
+            (told(3, "claimed", due_in_ms=50), False, True, False, 2),
+            (told(3, "claimed", due_in_ms=50, leased=True), False, False, True, 2),
+            (told(3, "outcome", d=0, deaths=0), False, False, False, 1),
+        ],
+    )
+    def test_the_ledger_says_whether_it_is_to_run_now(
+        self, owned: OwnedPartition, known: Claimed | None, *, ready: bool, waiting: bool, leased: bool, d: int
+    ) -> None:
+        pending = delivered(owned)
+        owned.claimed(pending, known)
+
+        assert owned.pending == {3: pending}
+        assert (pending in owned.ready, pending.waiting, pending.leased, pending.d) == (ready, waiting, leased, d)
+        assert pending.reported == (known is not None and known.state == "outcome")
+
+    def test_what_is_finished_is_not_pending(self, owned: OwnedPartition) -> None:
+        owned.claimed(delivered(owned), told(3, "finished"))
+
+        assert (owned.pending, list(owned.ready)) == ({}, [])
+        assert owned.watermark.safe_offset == 4
+
+
+def delivered(owned: OwnedPartition) -> Pending:
+    fetch(owned, 3)
+    take(owned, 1)
+    return owned.decoded.popleft()
+
+
+class TestFound:
+    @pytest.mark.parametrize(
+        ("known", "is_to_run"),
+        [
+            (None, True),
+            (told(3, "claimed"), True),
+            (told(3, "claimed", leased=True), False),
+            (told(3, "claimed", due_in_ms=50), False),
+            (told(3, "outcome"), False),
+            (told(3, "finished"), False),
+        ],
+    )
+    def test_only_what_neither_runs_nor_ran_nor_is_due_later_is_to_run(
+        self, owned: OwnedPartition, known: Claimed | None, *, is_to_run: bool
+    ) -> None:
+        (pending,) = running(owned, 3)
+
+        assert owned.found(pending, known) == is_to_run
+        assert pending.reported == (known is not None and known.state == "outcome")
+        assert pending.leased == (known is not None and known.leased)
+        assert (3 in owned.pending) == (known is None or known.state != "finished")
+
+    def test_a_claim_that_was_forgotten_begins_again_at_number_one(self, owned: OwnedPartition) -> None:
+        (pending,) = running(owned, 3)
+        pending.d, pending.deaths, pending.waiting, pending.leased = 4, 2, True, True
+
+        assert owned.found(pending, None)
+        assert (pending.d, pending.deaths, pending.waiting, pending.leased) == (1, 0, False, False)
+
+    def test_what_waits_for_its_retry_here_is_not_to_run(self, owned: OwnedPartition) -> None:
+        (pending,) = running(owned, 3)
+        pending.waiting = True
+
+        assert not owned.found(pending, told(3, "claimed"))
+
+
+class TestRaised:
+    def test_a_run_that_ended_frees_its_event_for_the_next(self, owned: OwnedPartition) -> None:
+        (pending,) = running(owned, 3)
+        pending.sent(1.0, 1)
+        pending.leased = True
+
+        assert owned.raised(Raised(3, 2, 1, 0, "died")) is pending
+        assert (pending.d, pending.deaths, pending.leased, pending.copies, pending.sent_at) == (2, 1, False, 0, None)
+        assert pending.goes_alone
+
+    def test_what_is_old_or_not_here_changes_nothing(self, owned: OwnedPartition) -> None:
+        (pending,) = running(owned, 3)
+        pending.d = 3
+
+        assert owned.raised(Raised(3, 2, 1, 0, "died")) is None
+        assert owned.raised(Raised(4, 2, 1, 0, "died")) is None
+        assert (pending.d, pending.deaths) == (3, 0)
