@@ -22,8 +22,8 @@ MOST_LINES = 300
 HOMES = {
     "kafka": {
         # bytes and groups
-        "consume.py", "publish.py", "kafka_faults.py", "kafka_options.py", "until_end.py", "group_offsets.py", "group_status.py",
-        "partitioning.py", "cli/topic_reader.py", "testing/",
+        "consume.py", "publish.py", "kafka_faults.py", "kafka_options.py", "until_end.py", "group_offsets.py",
+        "group_status.py", "partitioning.py", "cli/topic_reader.py", "testing/",
         # only for TopicPartition, kafka-python's name of a partition
         "commit.py", "ingester.py", "messages.py", "ownership.py", "partition.py", "starting_point.py",
     },
