@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Their asserts say what was compared, as those of tests do.
+pytest.register_assert_rewrite("tests.integration.scene", "tests.integration.kafka_topics")
+
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[dict[str, str]]:

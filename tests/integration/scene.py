@@ -15,7 +15,7 @@ import fastavro
 from kaufmann_celery.event import Position
 from kaufmann_celery.schema_registry import SchemaRegistry
 from tests.integration.kafka_topics import Bystander, Found
-from tests.integration.service_process import Service, service, unique
+from tests.integration.service_process import DEADLINE_S, Service, service, unique
 
 #: What every scene's service handles: it answers with `good.handled`, in JSON.
 GOOD = {"type": "record", "name": "good.sent", "fields": [{"name": "id", "type": "string"}]}
@@ -65,13 +65,13 @@ class Scene:
         self.handled(*sent, name="good.handled")
         self.kafka.await_all_committed(self.name, self.name)
 
-    def handled(self, *ids: str, name: str = "bad.handled") -> list[dict[str, Any]]:
+    def handled(self, *ids: str, name: str = "bad.handled", timeout_s: float = DEADLINE_S) -> list[dict[str, Any]]:
         """Wait until the service has answered with the JSON event *name* for each of *ids*; return the payloads."""
 
         def wanted(found: Found) -> bool:
             return found.key == name.encode() and json.loads(found.value or b"{}").get("id") in ids
 
-        found = self.kafka.await_records(self.out, wanted, count=len(ids))
+        found = self.kafka.await_records(self.out, wanted, count=len(ids), timeout_s=timeout_s)
         assert len(found) == len(ids)
         return [json.loads(one.value or b"") for one in found]
 
