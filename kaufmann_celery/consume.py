@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from queue import SimpleQueue
 from typing import Any
 
-from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from kaufmann_celery.commit_metadata import Committed
@@ -23,7 +22,7 @@ from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
 from kaufmann_celery.kafka_faults import mend, passes
 from kaufmann_celery.kafka_options import consumer_options
-from kaufmann_celery.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
+from kaufmann_celery.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, offsets_of
 from kaufmann_celery.starting_point import StartingPoint, log_gap
 
 log = logging.getLogger(__name__)
@@ -104,15 +103,10 @@ class Consumption:
 
     def _run(self) -> None:
         try:
-            self._consumer = KafkaConsumer(**consumer_options(self._config))
-            self._start = StartingPoint(self._consumer, self._config)
-            for topic in self._topics:
-                # With the topics' partitions known, the first join is not followed by another.
-                self._consumer.partitions_for_topic(topic)
-            self._consumer.subscribe(self._topics, listener=_Listener(self))
+            self._until_it_passes(self._connect)
             while not self._stop.is_set():
                 self._beat()
-                self._turn()
+                self._until_it_passes(self._turn)
         except kafka_errors.KafkaError as error:
             self._inbox.put(ConsumerDied(ConsumerError(f"Kafka refuses: {type(error).__name__}; {error}")))
         except BaseException as error:  # noqa: BLE001 - the thread's end: handed to the loop, which raises it
@@ -121,55 +115,70 @@ class Consumption:
             if self._consumer is not None:
                 self._consumer.close(autocommit=False, timeout_ms=2000)
 
+    def _until_it_passes(self, step: Callable[[], None]) -> None:
+        """Call, again and again while Kafka is away; raise what will not pass by itself."""
+        while not self._stop.is_set():
+            try:
+                step()
+            except kafka_errors.KafkaError as error:
+                if not passes(error):
+                    raise
+                log.warning("Kafka: %s; trying again", type(error).__name__, extra={"action": "kafka_away"})
+                self._beat()
+                self._stop.wait(_RETRY_S)
+            else:
+                return
+
+    def _connect(self) -> None:
+        if self._consumer is None:
+            self._consumer = KafkaConsumer(**consumer_options(self._config))
+        self._start = StartingPoint(self._consumer, self._config)
+        for topic in self._topics:
+            # With the topics' partitions known, the first join is not followed by another.
+            self._consumer.partitions_for_topic(topic)
+        self._consumer.subscribe(self._topics, listener=_Listener(self))
+
     def _turn(self) -> None:
         while self._requests:
-            try:
-                self._requests[0]()
-            except kafka_errors.KafkaError as error:
-                self._pass_over(error)
-                break
+            self._requests[0]()
             self._requests.popleft()
-        try:
-            paused = self._pause_and_resume()
-            self._hand_over(self._poll(_POLL_BUSY_S if paused or self._requests or self._fresh else _POLL_S))
-        except (KeyError, kafka_errors.IllegalStateError):
-            # Revoked at this very moment, by kafka-python's own thread; the listener has told the loop.
-            log.debug("a partition was revoked meanwhile", extra={"action": "revoked_meanwhile"})
+        paused = self._pause_and_resume()
+        fetched = self._poll(_POLL_BUSY_S if paused or self._requests or self._fresh else _POLL_S)
+        self._hand_over(fetched)
+        if not fetched:
+            self._hand_over_positions()
         self._announce()
 
     def _hand_over(self, fetched: Mapping[TopicPartition, list[Any]]) -> None:
-        """Put what was read into the inbox; and how far the position came where there was nothing to read."""
+        """Put what was read into the inbox. Nothing here may fail: the consumer's position is past these records."""
+        for partition, records in fetched.items():
+            if partition in self._read_to and partition in self._owned:
+                self._read_to[partition] = records[-1].offset + 1
+                self._inbox.put(Fetched(partition, records, records[-1].offset + 1))
+
+    def _hand_over_positions(self) -> None:
+        """Tell how far the position came over what are no records: markers of transactions."""
         for partition, read_to in tuple(self._read_to.items()):
-            if partition not in self._owned:
-                self._read_to.pop(partition, None)
-                continue
-            position = self._consumer.position(partition)
+            position = self._consumer.position(partition) if partition in self._owned else read_to
             if position > read_to:
                 self._read_to[partition] = position
-                self._inbox.put(Fetched(partition, fetched.get(partition, []), position))
+                self._inbox.put(Fetched(partition, [], position))
 
     def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
         mend(self._consumer)
         try:
             fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
-            return fetched
         except kafka_errors.OffsetOutOfRangeError as error:
             self._skip_to_existing(error.args[0])
-        except kafka_errors.KafkaError as error:
-            self._pass_over(error)
-        return {}
-
-    def _pass_over(self, error: kafka_errors.KafkaError) -> None:
-        """Wait a moment where *error* may pass by itself; raise it where it will not."""
-        if not passes(error):
-            raise error
-        log.warning("Kafka: %s; trying again", type(error).__name__, extra={"action": "kafka_away"})
-        time.sleep(_RETRY_S)
+            return {}
+        return fetched
 
     def _pause_and_resume(self) -> bool:
         paused = self._consumer.paused()
         for partition, read_to in tuple(self._read_to.items()):
-            if self._wants(partition, read_to):
+            if partition not in self._owned:
+                self._read_to.pop(partition, None)
+            elif self._wants(partition, read_to):
                 if partition in paused:
                     self._consumer.resume(partition)
             elif partition not in paused:
@@ -181,11 +190,7 @@ class Consumption:
         metadata, epoch = self._consumer.group_metadata(), self._epoch
         if not self._fresh and metadata.generation_id == self._generation:
             return
-        try:
-            partitions = {partition: self._start.of(partition) for partition in tuple(self._fresh)}
-        except kafka_errors.KafkaError as error:
-            self._pass_over(error)
-            return
+        partitions = {partition: self._start.of(partition) for partition in tuple(self._fresh)}
         if epoch != self._epoch or metadata.generation_id != self._consumer.group_metadata().generation_id:
             # Another rebalance came meanwhile: what was read may be of before it.
             return
@@ -201,7 +206,7 @@ class Consumption:
 
     def _begin(self, partition: TopicPartition, offset: int, epoch: int) -> None:
         if self._is_meant(partition, epoch):
-            first = self._consumer.beginning_offsets([partition])[partition]
+            first = self._consumer.beginningoffsets_of([partition])[partition]
             self._consumer.seek(partition, max(offset, first))
             self._consumer.resume(partition)
             self._read_to[partition] = max(offset, first)
@@ -213,7 +218,7 @@ class Consumption:
             self._inbox.put(CommitDone(mine, None))
             return
         self._consumer.commit_async(
-            _offsets(mine),
+            offsets_of(mine),
             callback=lambda _, answer: self._inbox.put(
                 CommitDone(mine, answer if isinstance(answer, BaseException) else None)
             ),
@@ -226,7 +231,7 @@ class Consumption:
         self._consumer.pause(partition)
         # Whether this commit lands or not: what Kafka then says is what holds.
         self._consumer.commit_async(
-            _offsets({partition: committed}), callback=lambda *_: self._announce_again(partition)
+            offsets_of({partition: committed}), callback=lambda *_: self._announce_again(partition)
         )
 
     def _announce_again(self, partition: TopicPartition) -> None:
@@ -246,7 +251,7 @@ class Consumption:
     def _skip_to_existing(self, positions: Mapping[TopicPartition, Any]) -> None:
         for partition in positions:
             asked = self._consumer.position(partition)
-            first = self._consumer.beginning_offsets([partition])[partition]
+            first = self._consumer.beginningoffsets_of([partition])[partition]
             log_gap(partition, asked, first)
             self._consumer.seek(partition, first)
 
@@ -278,7 +283,7 @@ class _Listener(AsyncConsumerRebalanceListener):
                 own._settling.release()
         if commits:
             try:
-                await own._consumer.commit_async(_offsets(commits))
+                await own._consumer.commit_async(offsets_of(commits))
             except kafka_errors.KafkaError as error:
                 # Nothing is lost: the finished marks in the ledger stay until a commit covers them.
                 log.warning("commit at revoke failed: %s", type(error).__name__, extra={"action": "revoke"})
@@ -294,7 +299,3 @@ class _Listener(AsyncConsumerRebalanceListener):
             own._owned.pop(partition, None)
             own._read_to.pop(partition, None)
         own._inbox.put(Revoked(partitions))
-
-
-def _offsets(commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Any]:
-    return {partition: OffsetAndMetadata(commit.offset, commit.metadata(), -1) for partition, commit in commits.items()}

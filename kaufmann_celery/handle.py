@@ -20,6 +20,7 @@ from kaufmann_celery.error_event import FailedEvent, message_of
 from kaufmann_celery.errors import EventTooLarge, UnavailableError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler
+from kaufmann_celery.leases import KeptLease
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.outcome import HANDLED, Outcome, OutRecord
 from kaufmann_celery.outputs import Cause, collect, message_id_of, utc_now
@@ -51,6 +52,7 @@ class TaskRun:
     failures: list[BaseException] = field(default_factory=list)
     _reports: list[Report] = field(default_factory=list)
     _handled: int = 0
+    _done: int = 0
     _spent: float = 0.0
 
     def run(self, events: Sequence[tuple[int, int]], texts: Sequence[str]) -> int:
@@ -60,16 +62,24 @@ class TaskRun:
         if not mine:
             return 0
         with self.runtime.leases.keep(self.ledger, [event for event, _ in mine]) as kept:
-            reported_at = time.monotonic()
-            for at, ((offset, d), text) in enumerate(mine, start=1):
-                self._reports.append(self._run_one(Position(self.topic, self.partition, offset), d, text))
-                if at < len(mine) and time.monotonic() - reported_at >= _REPORT_EVERY_S:
-                    self._report(kept, last=False)
-                    reported_at = time.monotonic()
-            self._report(kept, last=True)
+            try:
+                self._run_all(mine, kept)
+            finally:
+                # Also when a handler leaves by `sys.exit`: what ran before it has been handled.
+                if self._reports:
+                    self._report(kept, last=len(mine) == self._done)
         return len(mine)
 
-    def _report(self, kept: Any, *, last: bool) -> None:
+    def _run_all(self, mine: Sequence[tuple[tuple[int, int], str]], kept: KeptLease) -> None:
+        reported_at = time.monotonic()
+        for (offset, d), text in mine:
+            self._reports.append(self._run_one(Position(self.topic, self.partition, offset), d, text))
+            self._done += 1
+            if self._done < len(mine) and time.monotonic() - reported_at >= _REPORT_EVERY_S:
+                self._report(kept, last=False)
+                reported_at = time.monotonic()
+
+    def _report(self, kept: KeptLease, *, last: bool) -> None:
         text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent)
         reports = self._reports
         refused = self._insist(lambda: self.ledger.finish(reports, last=last, text=text))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 
 from kaufmann_celery.commit_metadata import Committed
 
@@ -55,3 +55,8 @@ class ConsumerDied:
     """The consumer's thread ended by an error; the ingester ends with it."""
 
     error: BaseException
+
+
+def offsets_of(commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Any]:
+    """Return *commits* as kafka-python takes them."""
+    return {partition: OffsetAndMetadata(commit.offset, commit.metadata(), -1) for partition, commit in commits.items()}
