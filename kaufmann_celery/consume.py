@@ -195,8 +195,7 @@ class Consumption:
             # Another rebalance came meanwhile: what was read may be of before it.
             return
         cluster = self._consumer._client.cluster
-        self._fresh -= partitions.keys()
-        self._generation = metadata.generation_id
+        self._fresh, self._generation = self._fresh - partitions.keys(), metadata.generation_id
         self._inbox.put(
             Assigned(
                 metadata.generation_id, metadata.member_id, str(cluster.cluster_id), epoch,
