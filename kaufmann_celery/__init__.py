@@ -1,4 +1,4 @@
-"""Run Kafka event handlers on Celery: nothing lost or silently repeated, whatever crashes.
+"""Run Kafka event handlers on Celery: nothing is lost, whatever crashes.
 
     Kafka ─► consume ─► decode ─► dispatch ══ Celery/Redis ══► handle ─┐        worker processes (Celery)
       ▲                    │          ▲                                │

@@ -44,6 +44,7 @@ class Kaufmann:
         self._error_handlers = Handlers()
         self._lock = threading.RLock()
         self._loaded = False
+        self._import_fault: str | None = None
         self._queues: dict[str, str] = {}
         self.celery: Celery = celery_app.make(self) if celery is None else celery
         celery_app.attach(self, self.celery)
@@ -185,6 +186,8 @@ class Kaufmann:
 
     def _check_settings(self) -> None:
         check_available(self.config)
+        if self._import_fault:
+            raise ConfigError(self._import_fault)
 
     def queue_of(self, handler: Handler) -> str:
         """Return the queue of a handler's task: its own, else as the app routes it, else the service's."""
@@ -232,7 +235,13 @@ class Kaufmann:
             return
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
-        module = import_module(name)
+        try:
+            module = import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise
+            self._import_fault = f"event_handler_mod: there is no module {name}"
+            return
         for event in getattr(module, "EVENTS", ("*",)):
             self._register(Handler(event, module.given_event))
             self._error_handlers.add(Handler(event, module.given_event))

@@ -123,7 +123,7 @@ class Consumption:
             except kafka_errors.KafkaError as error:
                 if not passes(error):
                     raise
-                log.warning("Kafka: %s; trying again", type(error).__name__, extra={"action": "kafka_away"})
+                log.warning("Kafka does not answer (%s); check brokers", type(error).__name__, extra={"action": "wait"})
                 self._beat()
                 self._stop.wait(_RETRY_S)
             else:
@@ -205,7 +205,7 @@ class Consumption:
 
     def _begin(self, partition: TopicPartition, offset: int, epoch: int) -> None:
         if self._is_meant(partition, epoch):
-            first = self._consumer.beginningoffsets_of([partition])[partition]
+            first = self._consumer.beginning_offsets([partition])[partition]
             self._consumer.seek(partition, max(offset, first))
             self._consumer.resume(partition)
             self._read_to[partition] = max(offset, first)
@@ -250,7 +250,7 @@ class Consumption:
     def _skip_to_existing(self, positions: Mapping[TopicPartition, Any]) -> None:
         for partition in positions:
             asked = self._consumer.position(partition)
-            first = self._consumer.beginningoffsets_of([partition])[partition]
+            first = self._consumer.beginning_offsets([partition])[partition]
             log_gap(partition, asked, first)
             self._consumer.seek(partition, first)
 

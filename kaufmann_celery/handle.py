@@ -24,6 +24,7 @@ from kaufmann_celery.leases import KeptLease
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.outcome import HANDLED, Outcome, OutRecord
 from kaufmann_celery.outputs import Cause, collect, message_id_of, utc_now
+from kaufmann_celery.retries import as_ours
 from kaufmann_celery.wake import wake_text
 from kaufmann_celery.worker import WorkerRuntime
 
@@ -110,7 +111,8 @@ class TaskRun:
         try:
             records = self._call(self.handler.function, event, event, first_index=0)
             outcome = (Outcome(records) if records else HANDLED).encode()
-        except Exception as error:  # noqa: BLE001 - the handler's: it becomes the event's failure
+        except Exception as raised:  # noqa: BLE001 - the handler's: it becomes the event's failure
+            error = as_ours(raised)
             countdown = self.handler.options.retry.countdown(error, d)
             if countdown is not None:
                 log.warning(

@@ -12,6 +12,9 @@ from kaufmann_celery.ledger import RunLedger
 
 log = logging.getLogger(__name__)
 
+#: Renewals that find nothing held before that is said: the first may come while the run's report is on its way.
+_MISSES = 2
+
 
 class KeptLease:
     """The events that one run still holds."""
@@ -20,6 +23,7 @@ class KeptLease:
         self.ledger = ledger
         self.size = len(events)
         self._events = dict(events)
+        self._missed = 0
         self._lock = threading.Lock()
 
     def drop(self, offsets: set[int]) -> None:
@@ -33,13 +37,9 @@ class KeptLease:
         with self._lock:
             events = list(self._events.items())
         if events and not self.ledger.renew(events, self.size):
-            self._warn_if_held()
-
-    def _warn_if_held(self) -> None:
-        with self._lock:
-            held = bool(self._events)
-        if held:
-            log.warning("a run lost its lease; its outcome will be dropped", extra={"action": "lease_lost"})
+            self._missed += 1
+            if self._missed == _MISSES:
+                log.warning("a run lost its lease; its outcome will be dropped", extra={"action": "lease_lost"})
 
 
 class Leases:

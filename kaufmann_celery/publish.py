@@ -151,7 +151,9 @@ class KafkaOut:
         topic = self._topic(record.topic)
         count = topic.partitions
         if not count:
-            raise RefusedForGood(f"topic {record.topic} does not exist; create it, or correct its name")
+            raise RefusedForGood(
+                f"topic {record.topic} does not exist; correct its name, create it, or start the ingester that reads it"
+            )
         if topic.most_bytes is not None and record.size + _OVERHEAD_BYTES > topic.most_bytes:
             raise _too_large(record.topic)
         if record.partition is None:

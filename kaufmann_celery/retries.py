@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import random
 
+from celery.exceptions import Retry as CeleryRetry
+
 from kaufmann_celery.errors import Retry
 
 #: The longest wait that a handler may ask for, in seconds: Redis counts in whole milliseconds.
@@ -51,3 +53,11 @@ class RetryPolicy:
         if self.autoretry_for:
             return isinstance(error, self.autoretry_for)
         return self.max_retries is not None and isinstance(error, Exception)
+
+
+def as_ours(error: Exception) -> Exception:
+    """Return Celery's own `Retry` as ours, other errors as they are; a moment (`when`) means the usual back-off."""
+    if not isinstance(error, CeleryRetry):
+        return error
+    seconds = float(error.when) if isinstance(error.when, (int, float)) else None
+    return Retry(str(error.message or ""), countdown=seconds)

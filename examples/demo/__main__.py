@@ -71,7 +71,8 @@ def _stop(directory: Path) -> int:
 
 def _demo(screen: Screen, directory: Path, *, keep: bool) -> int:
     files = directory / "demo"
-    services.stop_earlier(files / KEPT)
+    if services.stop_earlier(files / KEPT):
+        screen.say("ended the services that an earlier demo had left running")
     with _stack(screen, directory, keep=keep) as settings:
         # The directory is there for who looks for left-over processes.
         env = services.environment({**settings, "DEMO_DIRECTORY": str(directory)})

@@ -103,12 +103,14 @@ class Services:
         return "\n".join([f"--- the last lines of {self.log}", *text])
 
 
-def stop_earlier(record_file: Path) -> None:
-    """End the services that an earlier demo left running."""
+def stop_earlier(record_file: Path) -> bool:
+    """End the services that an earlier demo left running; return whether there were any."""
     record = ProcessRecord.read(record_file)
-    if record is not None:
-        end([record])
-        record_file.unlink(missing_ok=True)
+    if record is None:
+        return False
+    end([record])
+    record_file.unlink(missing_ok=True)
+    return True
 
 
 def _free_port() -> int:

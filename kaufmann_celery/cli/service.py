@@ -27,8 +27,11 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def service(ctx: click.Context) -> Kaufmann:
     """Import the app that `-A` names and return its `Kaufmann`. Raises click's `UsageError`."""
     app = _app(ctx)
+    from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.celery_app import service_of
 
+    if isinstance(app, Kaufmann):
+        return app
     found = service_of(app) if hasattr(app, "__dict__") else None
     if found is None:
         raise click.UsageError(

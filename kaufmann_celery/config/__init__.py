@@ -109,9 +109,9 @@ class Config:
     service_id: str = setting(text, _PROCESS)
     #: A module with `given_event(event)`, `service.handlers`, for handlers in KaufmannEx's way.
     event_handler_mod: str | None = setting(optional(dotted_path))
-    #: Dotted path of what publishes instead of Kafka.
+    #: Dotted path of what publishes instead of Kafka. Planned: this version refuses it.
     producer_mod: str | None = setting(optional(dotted_path))
-    #: Dotted path of what makes the meta of outputs.
+    #: Dotted path of what makes the meta of outputs. Planned: this version refuses it.
     metadata_mod: str | None = setting(optional(dotted_path))
     #: Outstanding events per ingester. Too small: workers idle. Too big: more events run again after Redis
     #: lost its data, and memory grows. 1: strictly one after the other.
@@ -126,7 +126,7 @@ class Config:
     #: Seconds after which offsets are committed, if any moved. Too small and too big: as `commit_threshold`.
     commit_interval: float = setting(seconds, 5.0)
     #: `unordered`, `key` (events with the same `ordering_key` run one after the other) or `partition` (all
-    #: of a partition do). More order, less at a time.
+    #: of a partition do). More order, less at a time. Planned: this version has `unordered` alone.
     ordering: str = setting(choice("unordered", "key", "partition"), "unordered")
     #: What `ordering="key"` compares: `key`, a path such as `payload.order_id`, or a function by its dotted
     #: path (by keyword also itself). Few different keys: few events at a time.
@@ -134,6 +134,7 @@ class Config:
         ordering_key, "key"
     )
     #: `at_least_once` or `exactly_once` (outputs and offsets in one transaction, which takes longer).
+    #: Planned: this version has `at_least_once` alone.
     delivery: str = setting(choice("at_least_once", "exactly_once"), "at_least_once")
     #: Runs of one event that may end with its worker's death. Too small: a machine's failure makes an error
     #: event. Too big: an event that kills workers kills more of them.
@@ -147,12 +148,13 @@ class Config:
     #: How Avro is written: `raw` (as KaufmannEx) or `confluent` (magic byte and schema id first). Both are
     #: read.
     framing: str = setting(choice("raw", "confluent"), "raw")
-    #: Which subject an event's schema has: `event_name`, or a function by its dotted path.
+    #: Which subject an event's schema has: `event_name`, or (planned) a function by its dotted path.
     subject_strategy: str = setting(choice("event_name", or_callable=True), "event_name")
-    #: Which topic an output goes to: `default`, `event_namespace`, or a function by its dotted path.
+    #: Which topic an output goes to: `default`, `event_namespace`, or (planned) a function by its dotted
+    #: path.
     topic_strategy: str = setting(choice("default", "event_namespace", or_callable=True), "default")
-    #: Which partition an output goes to: `key` (murmur2 of the key), `random`, `md5`, or a function by its
-    #: dotted path.
+    #: Which partition an output goes to: `key` (murmur2 of the key), `random`, `md5`, or (planned) a function
+    #: by its dotted path.
     partition_strategy: str = setting(choice("key", "random", "md5", or_callable=True), "key")
     #: Bytes of a record, and of one event's outputs, above which the event fails. Too small: events fail.
     #: Too big: Kafka refuses what is written, and Redis and workers need the memory.
@@ -161,7 +163,7 @@ class Config:
     #: big: the supervisor kills first (honcho after 5).
     shutdown_timeout: float = setting(seconds, 4.0)
     #: `host:port` of an ingester's /livez, /readyz, /metrics and status page; without it there are none. An
-    #: address that others reach shows them to everybody.
+    #: address that others reach shows them to everybody. Planned: this version refuses it.
     http_address: str | None = setting(optional(listen_address))
     _origins: Mapping[str, str] = field(compare=False)
 

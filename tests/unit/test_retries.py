@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery.exceptions import Retry as CeleryRetry
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kaufmann_celery.errors import Retry
-from kaufmann_celery.retries import RetryPolicy
+from kaufmann_celery.retries import RetryPolicy, as_ours
 
 EXACT: Any = {"retry_jitter": False}
 
@@ -67,3 +68,17 @@ def test_jitter_draws_between_nothing_and_the_delay(attempt: int, draw: float, f
     drawn = jittered.countdown(ValueError(), attempt, lambda: draw)
     assert longest is not None
     assert drawn == longest * draw <= most
+
+
+def test_celerys_own_retry_counts_as_ours() -> None:
+    ours = as_ours(CeleryRetry("later", when=5))
+
+    assert isinstance(ours, Retry)
+    assert ours.countdown == 5.0
+    assert RetryPolicy().countdown(ours, 1) == 5.0
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    error = ValueError("no")
+
+    assert as_ours(error) is error

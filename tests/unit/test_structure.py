@@ -31,7 +31,7 @@ HOMES = {
     "requests": {"registry_http.py", "schema_registry.py", "local/"},
     "urllib3": {"local/"},
     "fastavro": {"transcoders/", "outcome.py"},
-    "celery": {"app.py", "celery_app.py", "tasks.py", "reruns.py", "cli/service.py", "testing/"},
+    "celery": {"app.py", "celery_app.py", "tasks.py", "reruns.py", "retries.py", "cli/service.py", "testing/"},
     "kombu": {"celery_app.py", "celery_out.py"},
     "amqp": {"celery_out.py"},
     "billiard": {"tasks.py"},
