@@ -42,10 +42,10 @@ def consumer_options(config: Config) -> dict[str, Any]:
         "heartbeat_interval_ms": int(_HEARTBEAT_S * 1000),
         "max_poll_interval_ms": int(_MAX_POLL_INTERVAL_S * 1000),
         "metadata_max_age_ms": int(_METADATA_MAX_AGE_S * 1000),
-        "max_poll_records": 500,
+        "max_poll_records": 250,
         # Bounds what is read ahead, whatever the lag; a larger record comes all the same, alone.
-        "fetch_max_bytes": 4 * 1024 * 1024,
-        "max_partition_fetch_bytes": 512 * 1024,
+        "fetch_max_bytes": 1024 * 1024,
+        "max_partition_fetch_bytes": 128 * 1024,
         **_known(config, _consumer_names()),
         "group_id": config.consumer_group,
         "enable_auto_commit": False,

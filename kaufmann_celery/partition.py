@@ -16,7 +16,7 @@ from kaufmann_celery.ledger import Claimed, OwnerLedger, Raised
 from kaufmann_celery.watermark import Watermark
 
 #: Offsets read ahead of the loop, per partition, before the partition is paused.
-_READ_AHEAD = 500
+_READ_AHEAD = 250
 
 
 class Decodes(Protocol):
