@@ -215,9 +215,7 @@ class Kaufmann:
     def _register(self, handler: Handler) -> None:
         from kaufmann_celery.tasks import register_task
 
-        known = {one.pattern for one in self.handlers}
-        self.handlers.add(handler)
-        if handler.pattern not in known:
+        if self.handlers.add(handler):
             register_task(self, handler)
 
     def _import_modules(self, **_: Any) -> None:

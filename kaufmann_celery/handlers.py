@@ -81,8 +81,8 @@ class Handlers:
         self._twice: list[str] = []
         self._remembered: dict[str, Handler | None] = {}
 
-    def add(self, handler: Handler) -> None:
-        """Register; a name registered twice is found by `check`."""
+    def add(self, handler: Handler) -> bool:
+        """Register; return whether its name is new. A name registered twice is found by `check`."""
         known = {one.pattern for one in self}
         if handler.pattern in known:
             self._twice.append(f"{handler.pattern} is registered twice, the second time at {handler.source}")
@@ -92,6 +92,7 @@ class Handlers:
         else:
             self._exact[handler.pattern] = handler
         self._remembered.clear()
+        return handler.pattern not in known
 
     def match(self, name: str) -> Handler | None:
         """Return the handler for an event of *name*; None where no handler wants it."""

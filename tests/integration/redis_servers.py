@@ -7,8 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import LedgerConnection, connect
+from tests.integration.service_process import eventually
 
 SERVERS = ("valkey", "debian")
 
@@ -40,7 +40,7 @@ def connected(url: str) -> Iterator[LedgerConnection]:
     """Connect to *url* once it answers."""
     connection = connect(url)
     try:
-        until(lambda: answers(connection), "Redis did not start")
+        eventually(lambda: answers(connection), "an answer of Redis", 10.0)
         yield connection
     finally:
         connection.close()
@@ -53,14 +53,6 @@ def answers(connection: LedgerConnection) -> bool:
     except UnavailableError:
         return False
     return True
-
-
-def until(condition: Callable[[], bool], failure: str, timeout_s: float = 10.0) -> None:
-    """Return once *condition* holds; fail with *failure* where it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, failure
-        time.sleep(0.005)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import LedgerConnection, connect
 from kaufmann_celery.ledger.address import keys_of
 from tests.integration.ledger_scene import LedgerScene, died, looked, report, retry
-from tests.integration.redis_servers import until
+from tests.integration.service_process import eventually
 
 
 class TestExpiring:
@@ -32,7 +32,7 @@ class TestExpiring:
         owner.claim([1])
         scene.run(lease=0.05).begin([(1, 1)])
 
-        until(lambda: bool(looked(owner, may_expire=True).raised), "the lease did not expire")
+        eventually(lambda: bool(looked(owner, may_expire=True).raised), "the lease expires", 10.0)
 
     def test_an_owner_that_may_not_expire_does_not(self, scene: LedgerScene) -> None:
         owner = scene.owner()
