@@ -27,7 +27,7 @@ import redis
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from kaufmann_celery.local import temporary_stack
-from kaufmann_celery.schema_registry import SchemaRegistry
+from kaufmann_celery.registry.client import SchemaRegistry
 
 SCHEMA = {
     "type": "record",

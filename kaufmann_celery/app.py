@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Celery, signals
 
-from kaufmann_celery import celery_app
 from kaufmann_celery.config import Config, load_config
 from kaufmann_celery.config.not_yet import check_available
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler, Handlers, Options
-from kaufmann_celery.retries import RetryPolicy
-from kaufmann_celery.schemas import LocalSchemas
+from kaufmann_celery.registry.local_schemas import LocalSchemas
+from kaufmann_celery.tasks import celery_app
+from kaufmann_celery.tasks.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from kaufmann_celery.ingester import Ingester
-    from kaufmann_celery.publisher import Publisher
+    from kaufmann_celery.outputs.publisher import Publisher
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -213,7 +213,7 @@ class Kaufmann:
         return handler.function if handler else None
 
     def _register(self, handler: Handler) -> None:
-        from kaufmann_celery.tasks import register_task
+        from kaufmann_celery.tasks.event_task import register_task
 
         if self.handlers.add(handler):
             register_task(self, handler)
@@ -258,6 +258,6 @@ class Kaufmann:
 
     @cached_property
     def _publisher(self) -> Publisher:
-        from kaufmann_celery.publisher import Publisher
+        from kaufmann_celery.outputs.publisher import Publisher
 
         return Publisher(self)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from kafka import TopicPartition
 
-from kaufmann_celery.commit_metadata import Committed
-from kaufmann_celery.partition import OwnedPartition
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.owned import OwnedPartition
 
 log = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ from typing import Any
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
-from kaufmann_celery.kafka_faults import mend, passes
-from kaufmann_celery.kafka_options import consumer_options
-from kaufmann_celery.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, offsets_of
-from kaufmann_celery.starting_point import StartingPoint, log_gap
+from kaufmann_celery.kafka_io.faults import mend, passes
+from kaufmann_celery.kafka_io.options import consumer_options
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, offsets_of
+from kaufmann_celery.partitions.starting_point import StartingPoint, log_gap
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from kaufmann_celery import envelope, payload_codec
-from kaufmann_celery import headers as headers_of_ours
-from kaufmann_celery.envelope import Decoded
 from kaufmann_celery.errors import DecodeError, EventError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Payload, Position
 from kaufmann_celery.handlers import Handler, Handlers
+from kaufmann_celery.tasks import envelope
+from kaufmann_celery.tasks.envelope import Decoded
+from kaufmann_celery.transcoders import headers as headers_of_ours
+from kaufmann_celery.transcoders import payload_codec
 from kaufmann_celery.transcoders.avro_depth import MAX_DEPTH
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.subjects import subject_candidates

@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kaufmann_celery import envelope
-from kaufmann_celery.celery_out import CeleryOut, Envelope, TaskMessage
-from kaufmann_celery.envelope import Decoded
 from kaufmann_celery.errors import DecodeError, UnavailableError
-from kaufmann_celery.grouping import Grouping
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Turn
-from kaufmann_celery.partition import Decodes, GoneRecord, OwnedPartition, Pending
-from kaufmann_celery.reruns import Reruns
-from kaufmann_celery.watchdog import Watchdog
+from kaufmann_celery.partitions.owned import Decodes, GoneRecord, OwnedPartition, Pending
+from kaufmann_celery.tasks import envelope
+from kaufmann_celery.tasks.celery_out import CeleryOut, Envelope, TaskMessage
+from kaufmann_celery.tasks.envelope import Decoded
+from kaufmann_celery.tasks.grouping import Grouping
+from kaufmann_celery.tasks.reruns import Reruns
+from kaufmann_celery.tasks.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
-    from kaufmann_celery.failures import Failures
+    from kaufmann_celery.outputs.failures import Failures
 
 #: Records looked at per turn, so that skipping a million does not keep the loop from settling.
 _RECORDS_PER_TURN = 5000

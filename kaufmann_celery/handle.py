@@ -15,18 +15,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaufmann_celery import envelope
-from kaufmann_celery.error_event import FailedEvent, message_of
 from kaufmann_celery.errors import EventTooLarge, UnavailableError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler
-from kaufmann_celery.leases import KeptLease
 from kaufmann_celery.ledger import Report, RunLedger
-from kaufmann_celery.outcome import HANDLED, Outcome, OutRecord
-from kaufmann_celery.outputs import Cause, collect, message_id_of, utc_now
-from kaufmann_celery.retries import as_ours
-from kaufmann_celery.wake import wake_text
-from kaufmann_celery.worker import WorkerRuntime
+from kaufmann_celery.ledger.wake import wake_text
+from kaufmann_celery.outputs.composing import Cause, collect, message_id_of, utc_now
+from kaufmann_celery.outputs.error_event import FailedEvent, message_of
+from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
+from kaufmann_celery.tasks import envelope
+from kaufmann_celery.tasks.retries import as_ours
+from kaufmann_celery.worker.leases import KeptLease
+from kaufmann_celery.worker.runtime import WorkerRuntime
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from fnmatch import translate
 from typing import Any
 
 from kaufmann_celery.errors import ConfigError
-from kaufmann_celery.retries import RetryPolicy
+from kaufmann_celery.tasks.retries import RetryPolicy
 
 #: Names come off the wire: no more than this many answers are remembered.
 _MOST_REMEMBERED = 10_000

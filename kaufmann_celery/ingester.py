@@ -19,22 +19,22 @@ from typing import TYPE_CHECKING, Any
 from kafka import TopicPartition
 
 from kaufmann_celery.commit import CommitClock, CommitPolicy, Committer, commits_of
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.consume import Consumption
 from kaufmann_celery.decode import Decoder
 from kaufmann_celery.dispatch import Dispatcher
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.failures import Failures
+from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.ledger.address import wake_channel
-from kaufmann_celery.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
-from kaufmann_celery.ownership import Assignment, Ownership
-from kaufmann_celery.partition import OwnedPartition
-from kaufmann_celery.publish import KafkaOut
+from kaufmann_celery.ledger.wake import WakeListener, Woken
+from kaufmann_celery.outputs.failures import Failures
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.ownership import Assignment, Ownership
+from kaufmann_celery.partitions.until_end import UntilEnd
 from kaufmann_celery.settle import Counts, Settler
 from kaufmann_celery.transcoders.reading import AvroReader
-from kaufmann_celery.until_end import UntilEnd
-from kaufmann_celery.wake import WakeListener, Woken
-from kaufmann_celery.worker import WorkerRuntime
+from kaufmann_celery.worker.runtime import WorkerRuntime
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann

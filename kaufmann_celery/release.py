@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kaufmann_celery.errors import ConfigError
-from kaufmann_celery.schema_registry import SchemaNotFound, SchemaRegistry, SchemaRejected
-from kaufmann_celery.schemas import LocalSchemas, shipped_error_schema
+from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry, SchemaRejected
+from kaufmann_celery.registry.local_schemas import LocalSchemas, shipped_error_schema
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kaufmann_celery.event import Position
-from kaufmann_celery.failures import Failures
-from kaufmann_celery.outcome import Outcome, OutRecord, decode
-from kaufmann_celery.partition import OwnedPartition
-from kaufmann_celery.publish import KafkaOut, RefusedForGood
+from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood
+from kaufmann_celery.outputs.failures import Failures
+from kaufmann_celery.outputs.outcome import Outcome, OutRecord, decode
+from kaufmann_celery.partitions.owned import OwnedPartition
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, load, log_to_stderr, 
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
-    from kaufmann_celery.group_status import GroupStatus, PartitionStatus
     from kaufmann_celery.handlers import Handler
+    from kaufmann_celery.partitions.group_status import GroupStatus, PartitionStatus
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
@@ -59,7 +59,7 @@ def handlers(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click
 @click.pass_context
 def status(ctx: click.Context, as_json: bool, fail_above: int | None) -> None:  # noqa: FBT001 - click calls it by name
     """Show for each partition who has it, how far it is, what is outstanding and what blocks it."""
-    from kaufmann_celery.group_status import read_status
+    from kaufmann_celery.partitions.group_status import read_status
 
     log_to_stderr("WARNING", kafka=logging.CRITICAL)
     read = read_status(service(ctx), connect_timeout=CONNECT_TIMEOUT_S)

@@ -18,7 +18,7 @@ from kaufmann_celery.errors import EncodeError, KaufmannError, PublishError
 
 if TYPE_CHECKING:
     from kaufmann_celery.event import Output
-    from kaufmann_celery.publisher import Publisher
+    from kaufmann_celery.outputs.publisher import Publisher
 
 #: Most events that are sent before their acknowledgements are awaited.
 _MOST_AT_ONCE = 500
@@ -49,7 +49,7 @@ def publish(
     import logging
 
     from kaufmann_celery.event import Output
-    from kaufmann_celery.publisher import Publisher
+    from kaufmann_celery.outputs.publisher import Publisher
 
     log_to_stderr("WARNING", kafka=logging.CRITICAL)
     kaufmann = service(ctx)
@@ -115,7 +115,7 @@ def _publish_batch(
     publisher: Publisher, outputs: _Outputs, batch: list[_Line]
 ) -> tuple[int, tuple[int, KaufmannError] | None]:
     """Return how many lines were published, and the first that failed with its error."""
-    from kaufmann_celery.publisher import Refused
+    from kaufmann_celery.outputs.publisher import Refused
 
     composed, fault = [], None
     for line in batch:

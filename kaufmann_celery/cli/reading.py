@@ -68,7 +68,7 @@ class EventDecoder:
     def __init__(self, kaufmann: Kaufmann) -> None:
         from kaufmann_celery.decode import Decoder
         from kaufmann_celery.handlers import ERROR_PREFIX, Handler, Handlers
-        from kaufmann_celery.schema_registry import SchemaRegistry
+        from kaufmann_celery.registry.client import SchemaRegistry
         from kaufmann_celery.transcoders.reading import AvroReader
 
         every = Handlers()

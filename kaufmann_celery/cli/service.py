@@ -28,7 +28,7 @@ def service(ctx: click.Context) -> Kaufmann:
     """Import the app that `-A` names and return its `Kaufmann`. Raises click's `UsageError`."""
     app = _app(ctx)
     from kaufmann_celery.app import Kaufmann
-    from kaufmann_celery.celery_app import service_of
+    from kaufmann_celery.tasks.celery_app import service_of
 
     if isinstance(app, Kaufmann):
         return app

@@ -10,7 +10,7 @@ from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import KaufmannError, UnavailableError
-from kaufmann_celery.kafka_options import client_options
+from kaufmann_celery.kafka_io.options import client_options
 
 #: Seconds that one poll waits for records.
 _POLL_S = 0.5

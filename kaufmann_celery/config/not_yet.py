@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConfigError
-from kaufmann_celery.partitioning import STRATEGIES
+from kaufmann_celery.outputs.partitioning import STRATEGIES
 
 
 def check_available(config: Config) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.errors import KaufmannError
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection
+from kaufmann_celery.partitions.commit_metadata import Committed
 
 #: A ledger that nobody has touched for this long is dropped. Its owner puts the time back with each commit.
 TTL_S = 30 * 24 * 3600

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kaufmann_celery.errors import DecodeError, EventError
-from kaufmann_celery.schema_registry import RegisteredSchema, SchemaNotFound, SchemaRegistry
-from kaufmann_celery.schemas import LocalSchemas
+from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound, SchemaRegistry
+from kaufmann_celery.registry.local_schemas import LocalSchemas
 from kaufmann_celery.transcoders.avro import AvroSchema
 from kaufmann_celery.transcoders.writing import SCHEMA_ID_HEADER
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from kaufmann_celery.errors import EncodeError, EventError
-from kaufmann_celery.schema_registry import SchemaRegistry
+from kaufmann_celery.registry.client import SchemaRegistry
 from kaufmann_celery.transcoders.avro import AvroSchema
 
 Framing = Literal["raw", "confluent"]

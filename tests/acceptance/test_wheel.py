@@ -61,7 +61,7 @@ def test_the_wheel_holds_scripts_schemas_and_the_mark_of_types(wheel: Path) -> N
         names = [Path(name) for name in archive.namelist()]
 
     package = ROOT / "kaufmann_celery"
-    for directory, ending in (("ledger/lua", ".lua"), ("schemas_shipped", ".avsc")):
+    for directory, ending in (("ledger/lua", ".lua"), ("registry/shipped", ".avsc")):
         wanted = {file.relative_to(ROOT) for file in (package / directory).glob(f"*{ending}")}
         assert wanted
         assert wanted <= set(names)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_scene import Held
 
 

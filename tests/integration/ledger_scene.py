@@ -6,9 +6,9 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.ledger import LedgerAddress, LedgerConnection, OwnerLedger, Report, RunLedger, Turn
 from kaufmann_celery.ledger.address import keys_of
+from kaufmann_celery.partitions.commit_metadata import Committed
 
 _numbers = itertools.count()
 

@@ -13,7 +13,7 @@ from typing import Any
 import fastavro
 
 from kaufmann_celery.event import Position
-from kaufmann_celery.schema_registry import SchemaRegistry
+from kaufmann_celery.registry.client import SchemaRegistry
 from tests.integration.kafka_topics import Bystander, Found
 from tests.integration.service_process import DEADLINE_S, Service, service, unique
 

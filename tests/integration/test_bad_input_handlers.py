@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kaufmann_celery.event import Position
-from kaufmann_celery.schemas import shipped_error_schema
+from kaufmann_celery.registry.local_schemas import shipped_error_schema
 from tests.integration.kafka_topics import Found
 from tests.integration.scene import MEBIBYTE, Scene, avro, scene
 from tests.integration.service_process import eventually

@@ -15,7 +15,7 @@ import fastavro
 import redis
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from kaufmann_celery.schema_registry import SchemaRegistry
+from kaufmann_celery.registry.client import SchemaRegistry
 from tests.integration.kafka_topics import Bystander
 from tests.integration.service_process import Service, eventually, service, unique
 

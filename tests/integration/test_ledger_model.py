@@ -23,9 +23,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.ledger import Fenced, LedgerConnection, OwnerLedger, Report, RunLedger
 from kaufmann_celery.ledger.address import keys_of
+from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_model import Model, Refused
 from tests.integration.ledger_scene import Held, LedgerScene, looked
 from tests.integration.redis_servers import SERVERS, connected, running

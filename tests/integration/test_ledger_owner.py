@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.ledger import Claimed, Fenced
 from kaufmann_celery.ledger.address import keys_of
+from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_scene import NOTHING, LedgerScene, died, looked, report, retry
 
 #: What a group commits that was reset, or deleted and made anew.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_scene import LedgerScene, looked, report
 
 

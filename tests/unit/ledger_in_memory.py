@@ -8,13 +8,13 @@ from typing import Any, cast
 
 from kafka import TopicPartition
 
-from kaufmann_celery import envelope
-from kaufmann_celery.commit_metadata import Committed
-from kaufmann_celery.envelope import Decoded
 from kaufmann_celery.errors import EventError, UnavailableError
 from kaufmann_celery.handlers import Handler, Options
 from kaufmann_celery.ledger import LedgerConnection, OwnerLedger
-from kaufmann_celery.partition import GoneRecord, OwnedPartition, Pending
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.owned import GoneRecord, OwnedPartition, Pending
+from kaufmann_celery.tasks import envelope
+from kaufmann_celery.tasks.envelope import Decoded
 from tests.integration.ledger_model import Model, Refused
 
 PARTITION = TopicPartition("orders", 0)

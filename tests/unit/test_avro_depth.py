@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from kaufmann_celery.errors import EncodeError
-from kaufmann_celery.payload_codec import dumps, loads
 from kaufmann_celery.transcoders.avro import AvroSchema
 from kaufmann_celery.transcoders.avro_depth import is_recursive, scanner
 from kaufmann_celery.transcoders.avro_parse import parse
+from kaufmann_celery.transcoders.payload_codec import dumps, loads
 
 LINKED = {
     "type": "record",
@@ -32,7 +32,7 @@ MAPPED = {
 DEEP = """
 import sys, time
 from kaufmann_celery.errors import DecodeError
-from kaufmann_celery.payload_codec import dumps, loads
+from kaufmann_celery.transcoders.payload_codec import dumps, loads
 from kaufmann_celery.transcoders.avro import AvroSchema
 kind, depth = sys.argv[1], int(sys.argv[2])
 limit = sys.getrecursionlimit()

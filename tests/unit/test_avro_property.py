@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from kombu.utils.json import dumps as kombu_dumps
 from kombu.utils.json import loads as kombu_loads
 
-from kaufmann_celery.payload_codec import dumps, loads
 from kaufmann_celery.transcoders.avro import AvroSchema
+from kaufmann_celery.transcoders.payload_codec import dumps, loads
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["~:bytes", '"~:=', "__type__"])
 FLOATS = st.floats(width=32) | st.sampled_from([math.nan, math.inf, -math.inf, -0.0])

@@ -13,8 +13,8 @@ import requests
 from requests.adapters import BaseAdapter
 
 from kaufmann_celery.errors import DecodeError, EncodeError, UnavailableError
-from kaufmann_celery.schema_registry import SchemaNotFound, SchemaRegistry
-from kaufmann_celery.schemas import LocalSchemas
+from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
+from kaufmann_celery.registry.local_schemas import LocalSchemas
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.subjects import subject_candidates, subject_of
 from kaufmann_celery.transcoders.writing import AvroWriter

@@ -4,8 +4,8 @@ import pytest
 from kafka import TopicPartition
 
 from kaufmann_celery.commit import CommitClock, CommitPolicy, Commits, Committer
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.partitions.commit_metadata import Committed
 
 POLICY = CommitPolicy(threshold=100, interval=5.0)
 

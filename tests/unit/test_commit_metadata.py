@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaufmann_celery.commit_metadata import MAX_BODY_BYTES, Committed, parse, room, worst_size
-from kaufmann_celery.watermark import Watermark
+from kaufmann_celery.partitions.commit_metadata import MAX_BODY_BYTES, Committed, parse, room, worst_size
+from kaufmann_celery.partitions.watermark import Watermark
 
 #: Kafka's default for `offset.metadata.max.bytes`.
 MOST_CHARACTERS = 4096

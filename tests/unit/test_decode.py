@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from kaufmann_celery.decode import Decoder
-from kaufmann_celery.envelope import Decoded, unpack
 from kaufmann_celery.errors import DecodeError, EventTooLarge, UnavailableError
 from kaufmann_celery.event import Headers, Position
 from kaufmann_celery.handlers import Handlers
-from kaufmann_celery.partition import GoneRecord
+from kaufmann_celery.partitions.owned import GoneRecord
+from kaufmann_celery.tasks.envelope import Decoded, unpack
 from kaufmann_celery.transcoders.reading import AvroReader
 from tests.unit.ledger_in_memory import handler
 from tests.unit.test_avro_reading import InMemory, record, registry_of

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaufmann_celery import envelope
 from kaufmann_celery.event import Event, Headers, Position
+from kaufmann_celery.tasks import envelope
 
 POSITION = Position("orders", 3, 42)
 EPOCH = datetime.fromtimestamp(0, UTC)

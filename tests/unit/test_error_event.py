@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from kaufmann_celery import outcome
 from kaufmann_celery.config import load_config
-from kaufmann_celery.error_event import (
+from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.event import Position
+from kaufmann_celery.outputs import outcome
+from kaufmann_celery.outputs.composing import Composer
+from kaufmann_celery.outputs.error_event import (
     ErrorEvents,
     FailedEvent,
     FieldsOf,
@@ -17,12 +20,9 @@ from kaufmann_celery.error_event import (
     message_of,
     payload_fields,
 )
-from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.event import Position
-from kaufmann_celery.outcome import OutRecord
-from kaufmann_celery.outputs import Composer
-from kaufmann_celery.partition import GoneRecord
-from kaufmann_celery.schemas import shipped_error_schema
+from kaufmann_celery.outputs.outcome import OutRecord
+from kaufmann_celery.partitions.owned import GoneRecord
+from kaufmann_celery.registry.local_schemas import shipped_error_schema
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.writing import AvroWriter
 from tests.unit.test_avro_reading import InMemory, record, registry_of

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kaufmann_celery.commit_metadata import Committed
-from kaufmann_celery.group_status import GroupStatus, PartitionStatus, blocking_offset, finished_above
 from kaufmann_celery.ledger.reading import Claim, LedgerView
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.group_status import GroupStatus, PartitionStatus, blocking_offset, finished_above
 
 
 def ledger(*, claims: Iterable[int] = (), outcomes: Iterable[int] = (), marks: Iterable[int] = ()) -> LedgerView:

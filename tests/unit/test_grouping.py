@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaufmann_celery.grouping import Grouping
 from kaufmann_celery.handlers import Handler, Options
+from kaufmann_celery.tasks.grouping import Grouping
 
 
 def handler(name: str = "a", **options: Any) -> Handler:

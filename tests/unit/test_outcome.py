@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaufmann_celery.outcome import HANDLED, Outcome, OutRecord, decode
+from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord, decode
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 records = st.builds(

@@ -11,10 +11,10 @@ import pytest
 from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import EncodeError, EventTooLarge, UnavailableError
 from kaufmann_celery.event import Output, Position
-from kaufmann_celery.outcome import OutRecord
-from kaufmann_celery.outputs import NO_CAUSE, Cause, Composer, collect, message_id_of, utc_now
-from kaufmann_celery.partitioning import by_key, spread
-from kaufmann_celery.schema_registry import SchemaNotFound
+from kaufmann_celery.outputs.composing import NO_CAUSE, Cause, Composer, collect, message_id_of, utc_now
+from kaufmann_celery.outputs.outcome import OutRecord
+from kaufmann_celery.outputs.partitioning import by_key, spread
+from kaufmann_celery.registry.client import SchemaNotFound
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.writing import AvroWriter
 from tests.unit.test_avro_reading import InMemory, record, registry_of

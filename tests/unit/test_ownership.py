@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from kafka import TopicPartition
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import Fenced
-from kaufmann_celery.ownership import Assignment, Ownership
-from kaufmann_celery.partition import OwnedPartition
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.ownership import Assignment, Ownership
 from tests.unit.ledger_in_memory import InMemory, connection_to
 
 ORDERS = TopicPartition("orders", 0)

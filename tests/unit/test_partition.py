@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.ledger import Claimed, Raised
-from kaufmann_celery.partition import OwnedPartition, Pending
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.owned import OwnedPartition, Pending
 from tests.unit.ledger_in_memory import InMemory, adopting, claim, fetch, owned_by, running, take
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.errors import DecodeError
+from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.unit.ledger_in_memory import InMemory, adopting, claim, event, fetch, offsets_of, take
 
 

@@ -13,7 +13,7 @@ from kombu.utils.json import dumps as kombu_dumps
 from kombu.utils.json import loads as kombu_loads
 
 from kaufmann_celery.errors import DecodeError, EncodeError
-from kaufmann_celery.payload_codec import MAX_DEPTH, dumps, is_too_deep, loads
+from kaufmann_celery.transcoders.payload_codec import MAX_DEPTH, dumps, is_too_deep, loads
 
 TYPED = [
     b"\x00\xff",

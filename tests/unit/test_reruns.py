@@ -5,17 +5,17 @@ import time
 import pytest
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 
-from kaufmann_celery import outcome
 from kaufmann_celery.config import load_config
-from kaufmann_celery.error_event import ErrorEvents, FieldsOf
 from kaufmann_celery.errors import DecodeError, UnavailableError, WorkerDied
-from kaufmann_celery.failures import Failures
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Raised
-from kaufmann_celery.outputs import Composer
-from kaufmann_celery.partition import OwnedPartition, Pending
-from kaufmann_celery.reruns import Reruns
-from kaufmann_celery.retries import RetryPolicy
+from kaufmann_celery.outputs import outcome
+from kaufmann_celery.outputs.composing import Composer
+from kaufmann_celery.outputs.error_event import ErrorEvents, FieldsOf
+from kaufmann_celery.outputs.failures import Failures
+from kaufmann_celery.partitions.owned import OwnedPartition, Pending
+from kaufmann_celery.tasks.reruns import Reruns
+from kaufmann_celery.tasks.retries import RetryPolicy
 from kaufmann_celery.transcoders.writing import AvroWriter
 from tests.unit import test_avro_reading as registries
 from tests.unit.ledger_in_memory import InMemory, event, handler, offsets_of, owned_by, running

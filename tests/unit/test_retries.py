@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaufmann_celery.errors import Retry
-from kaufmann_celery.retries import RetryPolicy, as_ours
+from kaufmann_celery.tasks.retries import RetryPolicy, as_ours
 
 EXACT: Any = {"retry_jitter": False}
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kaufmann_celery.errors import ConfigError, EventError, UnavailableError
-from kaufmann_celery.schema_registry import Reference, SchemaNotFound, SchemaRegistry, SchemaRejected
+from kaufmann_celery.registry.client import Reference, SchemaNotFound, SchemaRegistry, SchemaRejected
 
 
 @dataclass

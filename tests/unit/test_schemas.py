@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kaufmann_celery.errors import ConfigError
-from kaufmann_celery.schemas import LocalSchemas, shipped_error_schema
+from kaufmann_celery.registry.local_schemas import LocalSchemas, shipped_error_schema
 from kaufmann_celery.transcoders.avro import AvroSchema
 
 

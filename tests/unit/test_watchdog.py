@@ -5,8 +5,8 @@ import time
 import pytest
 
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.partition import OwnedPartition, Pending
-from kaufmann_celery.watchdog import Watchdog
+from kaufmann_celery.partitions.owned import OwnedPartition, Pending
+from kaufmann_celery.tasks.watchdog import Watchdog
 from tests.unit.ledger_in_memory import InMemory, event, fetch, handler, owned_by, running, take
 
 

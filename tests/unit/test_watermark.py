@@ -5,8 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kaufmann_celery.commit_metadata import Committed, parse
-from kaufmann_celery.watermark import Watermark
+from kaufmann_celery.partitions.commit_metadata import Committed, parse
+from kaufmann_celery.partitions.watermark import Watermark
 
 #: More: `HYPOTHESIS_PROFILE` does not apply; raise `max_examples` here.
 MACHINE = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 from kafka import TopicPartition
 
-from kaufmann_celery.commit_metadata import Committed, parse
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConfigError
+from kaufmann_celery.partitions.commit_metadata import Committed, parse
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 
-from kaufmann_celery.failures import Failures
 from kaufmann_celery.ledger import Raised
-from kaufmann_celery.outcome import Outcome
-from kaufmann_celery.partition import OwnedPartition, Pending
+from kaufmann_celery.outputs.failures import Failures
+from kaufmann_celery.outputs.outcome import Outcome
+from kaufmann_celery.partitions.owned import OwnedPartition, Pending
 
 log = logging.getLogger(__name__)
 

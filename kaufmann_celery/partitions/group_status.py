@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from kafka import TopicPartition
 
-from kaufmann_celery.commit_metadata import Committed
-from kaufmann_celery.group_offsets import GroupReader, KafkaView, Member
+from kaufmann_celery.kafka_io.group_offsets import GroupReader, KafkaView, Member
 from kaufmann_celery.ledger import LedgerAddress, connect
 from kaufmann_celery.ledger.reading import Claim, LedgerView, read
+from kaufmann_celery.partitions.commit_metadata import Committed
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann

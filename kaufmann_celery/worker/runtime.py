@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from kaufmann_celery.error_event import ErrorEvents, FieldsOf
-from kaufmann_celery.leases import Leases
 from kaufmann_celery.ledger import LedgerConnection, connect
-from kaufmann_celery.outputs import Composer
-from kaufmann_celery.schema_registry import SchemaRegistry
+from kaufmann_celery.outputs.composing import Composer
+from kaufmann_celery.outputs.error_event import ErrorEvents, FieldsOf
+from kaufmann_celery.registry.client import SchemaRegistry
 from kaufmann_celery.transcoders.writing import AvroWriter, Framing
+from kaufmann_celery.worker.leases import Leases
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from kafka import TopicPartition
 
-from kaufmann_celery.commit_metadata import Committed
-from kaufmann_celery.envelope import Decoded
 from kaufmann_celery.event import Position
 from kaufmann_celery.ledger import Claimed, OwnerLedger, Raised
-from kaufmann_celery.watermark import Watermark
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.watermark import Watermark
+from kaufmann_celery.tasks.envelope import Decoded
 
 #: Offsets read ahead of the loop, per partition, before the partition is paused.
 _READ_AHEAD = 250

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.error_event import ErrorEvents, FailedEvent, dead_letter, message_of
 from kaufmann_celery.errors import WorkerDied
-from kaufmann_celery.outcome import Outcome, OutRecord
-from kaufmann_celery.outputs import utc_now
-from kaufmann_celery.partition import OwnedPartition, Pending
+from kaufmann_celery.outputs.composing import utc_now
+from kaufmann_celery.outputs.error_event import ErrorEvents, FailedEvent, dead_letter, message_of
+from kaufmann_celery.outputs.outcome import Outcome, OutRecord
+from kaufmann_celery.partitions.owned import OwnedPartition, Pending
 
 
 class Failures:

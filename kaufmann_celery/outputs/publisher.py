@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kaufmann_celery.errors import EncodeError, EventTooLarge, PublishError, UnavailableError
 from kaufmann_celery.event import Output, Position
-from kaufmann_celery.outcome import OutRecord
-from kaufmann_celery.outputs import Composer, utc_now
-from kaufmann_celery.publish import KafkaOut, RefusedForGood
-from kaufmann_celery.schema_registry import RegisteredSchema, SchemaNotFound, SchemaRegistry
+from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood
+from kaufmann_celery.outputs.composing import Composer, utc_now
+from kaufmann_celery.outputs.outcome import OutRecord
+from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound, SchemaRegistry
 from kaufmann_celery.transcoders.subjects import subject_candidates
 from kaufmann_celery.transcoders.writing import AvroWriter, Framing
 

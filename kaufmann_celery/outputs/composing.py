@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-from kaufmann_celery import headers as headers_of_ours
-from kaufmann_celery import payload_codec
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import EncodeError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Output
-from kaufmann_celery.outcome import OutRecord
-from kaufmann_celery.partitioning import spread
-from kaufmann_celery.schema_registry import SchemaNotFound
+from kaufmann_celery.outputs.outcome import OutRecord
+from kaufmann_celery.outputs.partitioning import spread
+from kaufmann_celery.registry.client import SchemaNotFound
+from kaufmann_celery.transcoders import headers as headers_of_ours
+from kaufmann_celery.transcoders import payload_codec
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
 

@@ -13,9 +13,9 @@ from kaufmann_celery.config import Config
 from kaufmann_celery.errors import EventError
 from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
 from kaufmann_celery.handlers import ERROR_PREFIX
-from kaufmann_celery.outcome import Outcome, OutRecord
-from kaufmann_celery.outputs import Cause, Composer, message_id_of
-from kaufmann_celery.partitioning import by_key
+from kaufmann_celery.outputs.composing import Cause, Composer, message_id_of
+from kaufmann_celery.outputs.outcome import Outcome, OutRecord
+from kaufmann_celery.outputs.partitioning import by_key
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
 #: Characters of the error's message that travel.

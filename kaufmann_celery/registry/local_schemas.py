@@ -67,7 +67,7 @@ def shipped_error_schema() -> Any:
 
 
 def _shipped(name: str) -> Any:
-    file = resources.files("kaufmann_celery") / "schemas_shipped" / f"{name}{_SUFFIX}"
+    file = resources.files(__package__) / "shipped" / f"{name}{_SUFFIX}"
     return json.loads(file.read_text(encoding="utf-8"))
 
 

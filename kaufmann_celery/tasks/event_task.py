@@ -14,8 +14,8 @@ from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.handle import TaskRun
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import RunLedger
-from kaufmann_celery.wake import wake_text
-from kaufmann_celery.worker import run_id, runtime_of
+from kaufmann_celery.ledger.wake import wake_text
+from kaufmann_celery.worker.runtime import run_id, runtime_of
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann

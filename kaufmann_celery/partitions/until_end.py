@@ -11,8 +11,8 @@ from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.kafka_options import client_options
-from kaufmann_celery.partition import OwnedPartition
+from kaufmann_celery.kafka_io.options import client_options
+from kaufmann_celery.partitions.owned import OwnedPartition
 
 #: Seconds between looks at what other ingesters of the group have committed.
 _LOOK_EVERY_S = 1.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import OrderedDict
 
-from kaufmann_celery.commit_metadata import Committed, room, worst_size
+from kaufmann_celery.partitions.commit_metadata import Committed, room, worst_size
 
 
 class Watermark:

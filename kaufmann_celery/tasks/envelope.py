@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from kaufmann_celery import payload_codec
 from kaufmann_celery.errors import EventError
 from kaufmann_celery.event import Event, Headers, Meta, Payload, Position
 from kaufmann_celery.handlers import Handler
+from kaufmann_celery.transcoders import payload_codec
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

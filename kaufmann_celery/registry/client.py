@@ -13,7 +13,7 @@ from urllib.parse import quote
 import requests
 
 from kaufmann_celery.errors import EventError, UnavailableError
-from kaufmann_celery.registry_http import Answer, RegistryHttp
+from kaufmann_celery.registry.registry_http import Answer, RegistryHttp
 
 logger = logging.getLogger(__name__)
 

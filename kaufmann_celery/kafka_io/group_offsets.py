@@ -11,10 +11,10 @@ from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, TopicPartitio
 from kafka import errors as kafka_errors
 from kafka.admin import OffsetSpec
 
-from kaufmann_celery.commit_metadata import Committed, parse
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.kafka_options import client_options
+from kaufmann_celery.kafka_io.options import client_options
+from kaufmann_celery.partitions.commit_metadata import Committed, parse
 
 #: Seconds for which a new cluster's coordinator may be missing, and that reading single records may take.
 _COORDINATOR_WAIT_S = 5.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from kafka import OffsetAndMetadata, TopicPartition
 
-from kaufmann_celery.commit_metadata import Committed
+from kaufmann_celery.partitions.commit_metadata import Committed
 
 
 @dataclass(frozen=True, slots=True)

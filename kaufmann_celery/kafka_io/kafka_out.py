@@ -16,8 +16,8 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import PublishError, UnavailableError
 from kaufmann_celery.event import Position
-from kaufmann_celery.kafka_options import client_options, producer_options
-from kaufmann_celery.outcome import OutRecord
+from kaufmann_celery.kafka_io.options import client_options, producer_options
+from kaufmann_celery.outputs.outcome import OutRecord
 
 #: Seconds for which what is known of a topic is believed, and for which a missing topic is believed missing.
 _COUNT_TTL_S = 30.0

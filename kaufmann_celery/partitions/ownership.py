@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from kafka import TopicPartition
 
-from kaufmann_celery.commit_metadata import Committed
 from kaufmann_celery.config import Config
 from kaufmann_celery.ledger import Fenced, LedgerAddress, LedgerConnection, OwnerLedger
-from kaufmann_celery.partition import OwnedPartition
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.owned import OwnedPartition
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Schemas: the registry's client, and the files under `schema_path`."""

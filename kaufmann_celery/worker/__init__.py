@@ -1,0 +1,1 @@
+"""What a worker process has while handlers run: connections of its own, and the leases it keeps."""
