@@ -248,6 +248,8 @@ class Kaufmann:
         """Check everything before a worker takes its first task; end it with exit code 2 where something is wrong."""
         if instance is None or instance.app is not self.celery:
             return
+        from kaufmann_celery.tasks.worker_consumer import use_steady_consumer
+
         try:
             self.load()
         except ConfigError as error:
@@ -255,6 +257,7 @@ class Kaufmann:
             raise SystemExit(2) from error
         celery_app.accept_json(self.celery)
         celery_app.consume_queues(self)
+        use_steady_consumer(self.celery)
 
     @cached_property
     def _publisher(self) -> Publisher:

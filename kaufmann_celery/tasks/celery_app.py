@@ -28,6 +28,8 @@ def make(kaufmann: Kaufmann) -> Celery:
             "broker_connection_retry_on_startup": True,
             # A supervisor restarts what ends; a worker does not give up on a broker that is away.
             "broker_connection_max_retries": None,
+            # Nor on a Redis that is full, which it calls an error of the channel.
+            "broker_channel_error_retry": True,
             "broker_transport_options": {
                 "socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True, "priority_steps": [0],
             },
