@@ -21,6 +21,7 @@ from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
 from kaufmann_celery.kafka_io.faults import mend, passes
 from kaufmann_celery.kafka_io.options import consumer_options
+from kaufmann_celery.kafka_io.reach import Reach, look_for
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, offsets_of
 from kaufmann_celery.partitions.starting_point import StartingPoint, log_gap
@@ -69,6 +70,7 @@ class Consumption:
         self._generation = -1
         self._thread = threading.Thread(target=self._run, name="kaufmann-consume", daemon=True)
         self._consumer: Any = None
+        self._reach = Reach()
         self._start: StartingPoint
 
     def start(self) -> None:
@@ -123,19 +125,18 @@ class Consumption:
             except kafka_errors.KafkaError as error:
                 if not passes(error):
                     raise
-                log.warning("Kafka does not answer (%s); check brokers", type(error).__name__, extra={"action": "wait"})
+                self._reach.failed(type(error).__name__)
                 self._beat()
                 self._stop.wait(_RETRY_S)
             else:
+                self._reach.passed(self._consumer)
                 return
 
     def _connect(self) -> None:
         if self._consumer is None:
             self._consumer = KafkaConsumer(**consumer_options(self._config))
         self._start = StartingPoint(self._consumer, self._config)
-        for topic in self._topics:
-            # With the topics' partitions known, the first join is not followed by another.
-            self._consumer.partitions_for_topic(topic)
+        look_for(self._consumer, self._topics)
         self._consumer.subscribe(self._topics, listener=_Listener(self))
 
     def _turn(self) -> None:
@@ -167,11 +168,10 @@ class Consumption:
     def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
         mend(self._consumer)
         try:
-            fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+            return dict(self._consumer.poll(timeout_ms=int(timeout_s * 1000)))
         except kafka_errors.OffsetOutOfRangeError as error:
             self._skip_to_existing(error.args[0])
             return {}
-        return fetched
 
     def _pause_and_resume(self) -> bool:
         paused = self._consumer.paused()

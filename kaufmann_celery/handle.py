@@ -20,6 +20,7 @@ from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.ledger.wake import wake_text
+from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.composing import Cause, collect, message_id_of, utc_now
 from kaufmann_celery.outputs.error_event import FailedEvent, message_of
 from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
@@ -187,14 +188,20 @@ class TaskRun:
 
     def _insist(self, call: Any) -> Any:
         """Call until Redis and registry answer: what was handled must be reported, however long that takes."""
-        delay = _RETRY_S
+        outage, delay = Outage(), _RETRY_S
         while True:
             try:
-                return call()
+                answer = call()
             except UnavailableError as error:
-                log.warning("%s; trying again in %.1f s", error, delay, extra={"action": "wait"})
+                if outage.is_news(str(error), time.monotonic()):
+                    log.warning("%s; trying until it answers", error, extra={"action": "wait"})
                 time.sleep(delay)
                 delay = min(_RETRY_MOST_S, delay * 2)
+            else:
+                lasted = outage.ended(time.monotonic())
+                if lasted is not None:
+                    log.warning("it answers again after %.0f s", lasted, extra={"action": "go_on"})
+                return answer
 
 
 def _label(event: Event) -> str:

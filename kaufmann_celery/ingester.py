@@ -26,6 +26,7 @@ from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.ledger.address import wake_channel
 from kaufmann_celery.ledger.wake import WakeListener, Woken
+from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
@@ -69,11 +70,9 @@ class Ingester:
         self._kafka = KafkaOut(config)
         failures = Failures(config, runtime.error_events)
         self._settler = Settler(self._kafka, failures, self.counts)
+        reader = AvroReader(runtime.registry, kaufmann.local_schemas)
         decoder = Decoder(
-            kaufmann.handlers,
-            AvroReader(runtime.registry, kaufmann.local_schemas),
-            group=config.consumer_group,
-            max_event_bytes=config.max_event_bytes,
+            kaufmann.handlers, reader, group=config.consumer_group, max_event_bytes=config.max_event_bytes
         )
         self._dispatcher = Dispatcher(kaufmann, decoder, failures, nudge=self._nudge)
         self._consumption = Consumption(
@@ -88,12 +87,9 @@ class Ingester:
         channel = wake_channel(config.redis_prefix, uuid.uuid4().hex)
         self._wake = WakeListener(runtime.ledger, channel, self._inbox)
         self._partitions = Ownership(
-            config,
-            runtime.ledger,
-            wake=channel,
-            begin=self._consumption.begin,
-            reopen=self._consumption.reopen,
+            config, runtime.ledger, wake=channel, begin=self._consumption.begin, reopen=self._consumption.reopen
         )
+        self._ledger, self._outage = runtime.ledger, Outage()
         policy = CommitPolicy(config.commit_threshold, config.commit_interval)
         self._committer = Committer(CommitClock(policy, time.monotonic()), self._consumption.commit)
         self._until_end = UntilEnd(config, self._topics) if until_end else None
@@ -153,17 +149,29 @@ class Ingester:
             self._turned_at = time.monotonic()
             for message in messages:
                 self._hear(message)
-            for step in (self._take_over, self._look, self._dispatch, self._commit):
+            for step in (self._take_over, self._look, self._dispatch, self._commit, self._note_recovery):
                 try:
                     step()
                 except UnavailableError as error:
                     self._away(error)
 
     def _away(self, error: UnavailableError) -> None:
-        log.warning("%s; waiting", error, extra={"action": "wait"})
-        self._no_expiry_until = time.monotonic() + self.config.lease
+        now = time.monotonic()
+        if self._outage.is_news(str(error), now):
+            log.warning("%s; waiting", error, extra={"action": "wait"})
+        self._no_expiry_until = now + self.config.lease
         self._inbox.put(Woken())
         self._stop.wait(_AWAY_S)
+
+    def _note_recovery(self) -> None:
+        """Say that an outage is over: nothing failed in this turn, and Redis, which it may not have asked, answers."""
+        if self._outage.is_quiet_since(self._turned_at):
+            self._ledger.ping()
+            log.warning(
+                "all services answer again after %.0f s",
+                self._outage.ended(time.monotonic()),
+                extra={"action": "go_on"},
+            )
 
     def _hear(self, message: Any) -> None:
         owned = self._partitions.owned
@@ -268,13 +276,8 @@ class Ingester:
         self._wake.stop()
         self._dispatcher.close()
         self._kafka.close(timeout_s=1.0)
-        log.info(
-            "ingester stopped: %d handled, %d failed, %d records published",
-            self.counts.handled,
-            self.counts.failed,
-            self.counts.published,
-            extra={"action": "stop"},
-        )
+        done = (self.counts.handled, self.counts.failed, self.counts.published)
+        log.info("ingester stopped: %d handled, %d failed, %d records published", *done, extra={"action": "stop"})
 
     def _nudge(self, base: str) -> None:
         """Look at a partition's ledger in the next turn."""

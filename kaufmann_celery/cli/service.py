@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from kaufmann_celery.outage import Outage
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -47,10 +50,35 @@ def load(kaufmann: Kaufmann) -> None:
     kaufmann.load()
 
 
+#: What kafka-python says of its retries, twice and thrice over. What comes of them our own log says.
+_KAFKA_CHATTER = ("kafka.cluster", "kafka.coordinator", "kafka.net.manager", "kafka.net.transport")
+#: The reason why a broker cannot be reached.
+_KAFKA_REASONS = ("kafka.net.connection", "kafka.net.inet")
+
+
 def log_to_stderr(level: str | int, *, kafka: int = logging.WARNING) -> None:
-    """Write log lines of *level* and above to stderr; of kafka-python's, those of level *kafka*."""
+    """Write log lines of *level* and above to stderr; of kafka-python's, those of level *kafka*.
+
+    Of what kafka-python says of a broker that is away only the reason is kept, less and less often; DEBUG shows all.
+    """
     logging.basicConfig(level=level, format=_FORMAT, stream=sys.stderr)
     logging.getLogger("kafka").setLevel(kafka)
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        for name in _KAFKA_CHATTER:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        for name in _KAFKA_REASONS:
+            logging.getLogger(name).addFilter(_NewsOnly())
+
+
+class _NewsOnly(logging.Filter):
+    """Lets a line through at once, then less and less often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._outage = Outage()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._outage.is_news(record.getMessage(), time.monotonic())
 
 
 def _app(ctx: click.Context) -> Any:

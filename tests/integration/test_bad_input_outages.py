@@ -153,6 +153,7 @@ def test_with_a_registry_that_goes_away_events_of_a_new_name_wait(outages: Outag
         outages.waits("ingester", "schema registry", since)
 
     outages.handled_once(before + ids)
+    outages.waits("ingester", "all services answer again after", since)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -169,6 +170,7 @@ def test_with_a_registry_that_goes_away_outputs_of_a_new_name_wait_and_the_handl
         outages.waits("worker", "schema registry", since)
 
     outages.scene.kafka.await_records(outages.scene.out, lambda one: one.key == names[1].encode())
+    outages.waits("worker", "it answers again after", since)
     assert outages.scene.service.runs().count(names[1]) == 1
     outages.handled_once(outages.send("out.asked", 2))
 
@@ -197,6 +199,17 @@ def test_with_redis_down_at_start_events_wait(outages: Outages) -> None:
         outages.waits("worker", "Cannot connect to redis", worker)
 
     outages.handled_once(ids)
+    outages.waits("ingester", "all services answer again after", ingester)
+
+
+def test_an_idle_ingester_says_that_kafka_is_away_and_that_it_is_back(outages: Outages) -> None:
+    outages.handled_once(outages.send("out.asked", 2))
+    since = len(outages.scene.service.log("ingester"))
+    with outages.away("kafka"):
+        outages.waits("ingester", "Kafka does not answer", since)
+
+    outages.handled_once(outages.send("out.asked", 2))
+    outages.waits("ingester", "Kafka answers again after", since)
 
 
 @pytest.mark.parametrize("part", ["redis", "kafka"])
