@@ -83,16 +83,16 @@ class Handlers:
 
     def add(self, handler: Handler) -> bool:
         """Register; return whether its name is new. A name registered twice is found by `check`."""
-        known = {one.pattern for one in self}
-        if handler.pattern in known:
-            self._twice.append(f"{handler.pattern} is registered twice, the second time at {handler.source}")
+        first = next((one for one in self if one.pattern == handler.pattern), None)
+        if first is not None:
+            self._twice.append(f"{handler.pattern} is registered twice: at {first.source} and at {handler.source}")
         elif handler.is_glob:
             self._globs.append((re.compile(translate(handler.pattern)), handler))
             self._globs.sort(key=lambda pair: -_literal_length(pair[1].pattern))
         else:
             self._exact[handler.pattern] = handler
         self._remembered.clear()
-        return handler.pattern not in known
+        return first is None
 
     def match(self, name: str) -> Handler | None:
         """Return the handler for an event of *name*; None where no handler wants it."""

@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
+_COLUMNS = {
+    "PARTITION": "topic and number",
+    "OWNER": "the ingester that reads it, as service_id@host; - where none does",
+    "COMMITTED": "all before this offset is finished, and reading begins here after a restart",
+    "END": "the offset that the next record gets",
+    "LAG": "offsets from COMMITTED to END",
+    "OUTSTANDING": "events taken and not finished yet",
+    "RUNNING": "of these, in a worker now",
+    "WAITING": "of these, waiting for their retry",
+    "ABOVE": "events finished already, though one before them is not",
+    "BLOCKED BY": "offset, name and age of the lowest unfinished event, past which COMMITTED cannot go",
+}
+_COLUMNS_HELP = "\b\nColumns:\n" + "\n".join(f"  {name:<11}  {meaning}" for name, meaning in _COLUMNS.items())
+
 
 @click.command()
 @_as_json
@@ -53,7 +67,7 @@ def handlers(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click
         click.echo("no handlers: register one with @kaufmann.on, or list its module in Celery's imports", err=True)
 
 
-@click.command()
+@click.command(epilog=_COLUMNS_HELP)
 @_as_json
 @click.option("--fail-above", metavar="LAG", type=click.IntRange(min=0), help="Exit 1 when more records wait.")
 @click.pass_context
@@ -90,13 +104,8 @@ def _status_text(read: GroupStatus) -> str:
     lines = [f"group {read.group}: {known}"]
     lines += [f"topic {topic} does not exist" for topic in read.missing_topics]
     if read.partitions:
-        lines += [_table(_COLUMNS, [_row(one) for one in read.partitions])]
+        lines += [_table([*_COLUMNS], [_row(one) for one in read.partitions])]
     return "\n".join([*lines, f"lag {read.lag}"])
-
-
-_COLUMNS = (
-    "PARTITION", "OWNER", "COMMITTED", "END", "LAG", "OUTSTANDING", "RUNNING", "WAITING", "ABOVE", "BLOCKED BY",
-)  # fmt: skip
 
 
 def _row(one: PartitionStatus) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, load, log_to_stderr, service
+from kaufmann_celery.transcoders.headers import META
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -32,7 +33,9 @@ def _place(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 
 @click.command()
 @click.argument("place", metavar="TOPIC[:PARTITION[:OFFSET]]", callback=_place)
-@click.option("-n", "--count", type=click.IntRange(min=0), help="Stop after so many.")
+@click.option(
+    "-n", "--count", type=click.IntRange(min=0), help="Stop after so many; 0 with --follow: only what is new."
+)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what arrives; end with Ctrl-C.")
 @click.option("--name", "pattern", metavar="GLOB", default="*", help="Only events whose name matches.")
 @click.pass_context
@@ -41,7 +44,8 @@ def events(
 ) -> None:  # fmt: skip
     """Print the events of a topic as JSON lines, in the order of each partition, up to its end as it is now.
 
-    No consumer group is involved. In place of `payload`, what cannot be decoded has `error`.
+    No consumer group is involved. In place of `payload`, what cannot be decoded has `error`. What arrives from now on,
+    and nothing else, is shown by `--follow -n 0`.
     """
     from kaufmann_celery.cli.topic_reader import TopicReader
 
@@ -51,6 +55,9 @@ def events(
     decode = EventDecoder(kaufmann)
     reader = TopicReader(kaufmann.config, *place, connect_timeout=CONNECT_TIMEOUT_S)
     try:
+        if follow and count == 0:
+            reader.seek_to_end()
+            count = None
         _print(decode, reader.records(follow=follow), pattern, count)
     except KeyboardInterrupt:
         if not follow:
@@ -91,7 +98,7 @@ class EventDecoder:
             "name": decoded.name,
             "key": decoded.key if decoded.key is not None or not self._by_header(record) else whole_key,
             "timestamp": datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat(),
-            "headers": _headers(tuple((name, value or b"") for name, value in record.headers)),
+            "headers": _headers(_without_meta(record.headers, decoded.meta)),
             "meta": to_json(decoded.meta),
         }
         if decoded.error is not None:
@@ -120,6 +127,16 @@ def _print(decode: EventDecoder, records: Iterator[Any], pattern: str, count: in
             printed += 1
             if printed == count:
                 return
+
+
+def _without_meta(headers: Iterable[tuple[str, bytes | None]], meta: Mapping[str, Any]) -> Headers:
+    """Return the headers but for the one that *meta* was read from: it is shown already."""
+    given = tuple((name, value or b"") for name, value in headers)
+    try:
+        is_shown = bool(meta) and json.loads(dict(given)[META]) == meta
+    except (LookupError, ValueError, RecursionError):
+        is_shown = False
+    return tuple((name, value) for name, value in given if not (is_shown and name == META))
 
 
 def _headers(headers: Headers) -> dict[str, Any]:

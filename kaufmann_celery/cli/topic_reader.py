@@ -41,6 +41,14 @@ class TopicReader:
         except kafka_errors.KafkaError as error:
             raise _unavailable(error) from error
 
+    def seek_to_end(self) -> None:
+        """Go past all that is there now."""
+        try:
+            for partition, end in self._consumer.end_offsets(self._partitions).items():
+                self._consumer.seek(partition, end)
+        except kafka_errors.KafkaError as error:
+            raise _unavailable(error) from error
+
     def records(self, *, follow: bool) -> Iterator[Any]:
         """Yield the records up to the end as it is now; with *follow*, go on for ever. Blocks."""
         try:

@@ -172,6 +172,30 @@ def test_following_events_shows_what_arrives_and_ends_with_ctrl_c(service: Typed
     assert len(service.log("events").splitlines()) == 1
 
 
+def test_following_none_of_what_is_there_shows_what_arrives_alone(service: TypedService) -> None:
+    service.kaufmann("publish", "order.placed", "--payload", '{"order_id": "old"}')
+    following = service.start("events", "kaufmann", "-A", "service", "events", service.name, "--follow", "-n", "0")
+
+    def is_shown() -> bool:
+        service.kaufmann("publish", "order.placed", "--payload", '{"order_id": "new"}')
+        return '"new"' in service.log("events")
+
+    eventually(is_shown, "an event that arrived")
+    following.send_signal(signal.SIGINT)
+
+    assert following.wait(DEADLINE_S) == 0
+    assert '"old"' not in service.log("events")
+
+
+def test_an_event_is_shown_with_its_meta_once(service: TypedService) -> None:
+    service.kaufmann("publish", "order.placed", "--payload", '{"order_id": "1"}')
+
+    (event,) = _events(service, service.name)
+
+    assert event["meta"]["message_name"] == "order.placed"
+    assert json.dumps(event).count(event["meta"]["message_id"]) == 1
+
+
 def test_a_reader_of_events_may_go_away(service: TypedService) -> None:
     lines = "".join(f'{{"order_id": "{number}"}}\n' for number in range(500))
     service.kaufmann("publish", "order.placed", given=lines)

@@ -47,6 +47,15 @@ def test_help_lists_the_commands_and_ends_with_examples() -> None:
     assert 'kaufmann -A service publish order.placed --payload \'{"order_id": "17"}\'' in result.output
 
 
+def test_help_of_status_explains_each_column_in_a_line() -> None:
+    lines = run("status", "--help").output.splitlines()
+
+    for column in (
+        "PARTITION", "OWNER", "COMMITTED", "END", "LAG", "OUTSTANDING", "RUNNING", "WAITING", "ABOVE", "BLOCKED BY",
+    ):  # fmt: skip
+        assert [line for line in lines if line.startswith(f"    {column} ") and len(line) > 30], column
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["local", "--help"], ["ingester", "--help"]])
 def test_what_needs_no_service_imports_neither_celery_nor_kafka(arguments: list[str]) -> None:
     program = (

@@ -76,6 +76,15 @@ def test_a_name_registered_twice_is_found_by_check() -> None:
     assert len(handlers) == 2
 
 
+def test_a_name_registered_twice_is_named_with_both_places() -> None:
+    handlers = registered("a")
+    handlers.add(Handler("a", registered))
+
+    first, second = (one.__code__.co_firstlineno for one in (anything, registered))
+    with pytest.raises(ConfigError, match=rf"at {__file__}:{first} and at {__file__}:{second}$"):
+        handlers.check()
+
+
 def test_without_duplicates_check_says_nothing() -> None:
     registered("a", "b").check()
 
