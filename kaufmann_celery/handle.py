@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -52,17 +53,19 @@ class TaskRun:
     topic: str
     partition: int
     failures: list[BaseException] = field(default_factory=list)
+    #: What became of the others, in words, each with how many.
+    became: Counter[str] = field(default_factory=Counter)
     _reports: list[Report] = field(default_factory=list)
     _handled: int = 0
     _done: int = 0
     _spent: float = 0.0
 
-    def run(self, events: Sequence[tuple[int, int]], texts: Sequence[str]) -> int:
-        """Run the events that this run gets the lease of; return how many. Blocks until all are reported."""
+    def run(self, events: Sequence[tuple[int, int]], texts: Sequence[str]) -> None:
+        """Run the events that this run gets the lease of. Blocks until all are reported."""
         accepted = self._insist(lambda: self.ledger.begin(events))
         mine = [(event, text) for event, text in zip(events, texts, strict=True) if event[0] in accepted]
         if not mine:
-            return 0
+            return
         with self.runtime.leases.keep(self.ledger, [event for event, _ in mine]) as kept:
             try:
                 self._run_all(mine, kept)
@@ -70,7 +73,6 @@ class TaskRun:
                 # Also when a handler leaves by `sys.exit`: what ran before it has been handled.
                 if self._reports:
                     self._report(kept, last=len(mine) == self._done)
-        return len(mine)
 
     def _run_all(self, mine: Sequence[tuple[tuple[int, int], str]], kept: KeptLease) -> None:
         reported_at = time.monotonic()
@@ -101,6 +103,7 @@ class TaskRun:
             # This dispatch is for `on_error` alone: the runs that failed came before it.
             outcome = self._failed(unpacked, *unpacked.error, attempts=max(1, d - 1))
             report = Report(position.offset, d, outcome.encode())
+            self.became["handed to on_error"] += 1
         else:
             report = self._handle(unpacked, d)
         self._handled += 1
@@ -120,20 +123,18 @@ class TaskRun:
                     "%s failed (%s), runs again in %.1f s", _label(event), type(error).__name__, countdown,
                     extra=_facts(event, "retry"),
                 )  # fmt: skip
+                self.became["to run again"] += 1
                 return Report(event.offset, d, retry_in=countdown)
             return Report(event.offset, d, self._failure(unpacked, error).encode())
+        self.became["handled"] += 1
         return Report(event.offset, d, outcome)
 
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event
+        # The first is raised by the task, and logged by Celery with its traceback.
+        trace = error if self.failures else None
         self.failures.append(error)
-        log.error(
-            "%s failed: %s",
-            _label(event),
-            type(error).__name__,
-            exc_info=error,
-            extra=_facts(event, "failed"),
-        )
+        log.error("%s failed: %s", _label(event), type(error).__name__, exc_info=trace, extra=_facts(event, "failed"))
         return self._failed(unpacked, type(error).__name__, message_of(error), attempts=event.attempt)
 
     def _failed(self, unpacked: envelope.Unpacked, error_type: str, message: str, *, attempts: int) -> Outcome:

@@ -107,10 +107,10 @@ class EventTask(Task):
         runtime = runtime_of(self.kaufmann)
         ledger = RunLedger(runtime.ledger, base, incarnation, run_id(self.request.id), self.kaufmann.config.lease)
         run = TaskRun(runtime, self.handler, ledger, topic, partition)
-        done = run.run([(offset, d) for offset, d in events], texts)
+        run.run([(offset, d) for offset, d in events], texts)
         if run.failures:
             raise run.failures[0]
-        return f"{done} handled"
+        return ", ".join(f"{many} {what}" for what, many in run.became.items()) or "nothing to do: already run"
 
 
 def register_task(kaufmann: Kaufmann, handler: Handler) -> None:

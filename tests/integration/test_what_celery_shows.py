@@ -37,6 +37,15 @@ def confirm(event):
 def the_failing_handler(event):
     raise NotInStock("there is none")
 
+@kaufmann.on_error("order.placed")
+def regret(error):
+    ...
+
+@kaufmann.on("order.retried", max_retries=1, retry_backoff=0.1)
+def try_again(event):
+    if event.attempt == 1:
+        raise NotInStock("there is none yet")
+
 @kaufmann.on("order.waiting", queue="waiting.NAME")
 def wait(event):
     while not Path("go").exists():
@@ -79,7 +88,7 @@ class Flower:
 
 @pytest.fixture(scope="module")
 def shown(stack: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, Commands, Flower]]:
-    schemas = {f"order.{name}": GOOD for name in ("placed", "failing", "waiting")}
+    schemas = {f"order.{name}": GOOD for name in ("placed", "failing", "retried", "waiting")}
     with (
         scene(tmp_path_factory.mktemp("shown"), stack, SERVICE, name="shown", schemas=schemas) as one,
         commands(one) as typed,
@@ -133,6 +142,25 @@ def test_flower_lists_a_handled_event_by_name_id_and_position(shown: tuple[Scene
     assert task["kwargs"] == "{}"
 
 
+def test_flower_says_of_a_record_that_on_error_was_told_of_that_it_was_not_handled(
+    shown: tuple[Scene, Commands, Flower],
+) -> None:
+    one, _, flower = shown
+    position = one.send(b"order.placed", b"\xff")
+
+    assert flower.task(f"order.placed@{position}.1", "SUCCESS")["result"] == "'1 handed to on_error'"
+
+
+def test_flower_says_of_an_event_that_waits_for_its_retry_that_it_runs_again(
+    shown: tuple[Scene, Commands, Flower],
+) -> None:
+    one, _, flower = shown
+    position = send(one, "order.retried")
+
+    assert flower.task(f"order.retried@{position}.1", "SUCCESS")["result"] == "'1 to run again'"
+    assert flower.task(f"order.retried@{position}.2", "SUCCESS")["result"] == "'1 handled'"
+
+
 def test_flower_lists_a_failed_event_as_failure_with_the_handlers_traceback(
     shown: tuple[Scene, Commands, Flower],
 ) -> None:
@@ -180,3 +208,18 @@ def test_both_logs_name_event_id_and_position_of_a_failed_event_and_no_payload(
         lines = [line for line in typed.log(label).splitlines() if f"{message_id} at {position}" in line]
         assert any("order.failing" in line and "NotInStock" in line for line in lines), label
         assert CANARY not in typed.log(label)
+
+
+def test_the_workers_log_has_one_traceback_for_each_failure(shown: tuple[Scene, Commands, Flower]) -> None:
+    one, typed, _ = shown
+    since = len(typed.log("worker"))
+    for _ in range(20):
+        send(one, "order.failing")
+    one.handles_what_follows()
+
+    def logged(what: str) -> int:
+        return typed.log("worker")[since:].count(what)
+
+    eventually(lambda: logged("NotInStock: there is none\n") >= 20, "every failure is logged")
+    assert logged("Traceback (most recent call last)") == logged("NotInStock: there is none\n") == 20
+    assert logged("in the_failing_handler") == 20
