@@ -4,7 +4,7 @@ It survives the ingester, so that workers go on finishing while no ingester live
 partition adopts what runs and settles what is finished. Each step is one atomic script over many events:
 
     owner (ingester), fenced by the group's generation:  own  claim  turn  settle  conclude  forget  audit
-    run (worker), by the run's id:                        begin  renew  finish  release
+    run (worker), by the run's id:                        begin  renew  vouch  finish  release
 
 `lua/common.lua` lists the keys of a partition.
 """

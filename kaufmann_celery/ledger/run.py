@@ -47,6 +47,10 @@ class RunLedger:
         """Prolong the lease of (offset, d) pairs; return how many the run still holds. *size*: of its task."""
         return int(self._run("renew", self.run, int(self.lease * 1000), size, *_flat(events)))
 
+    def vouch(self) -> bool:
+        """Prolong this run for the process that holds it; return whether there is such a run. Nothing is put back."""
+        return bool(self._run("vouch", self.run, int(self.lease * 1000)))
+
     def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
         """Report; return the offsets refused, because another run holds them or the ledger forgot them."""
         args: list[str | int | bytes] = []

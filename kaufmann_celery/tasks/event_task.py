@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionWithTraceback
 from celery import Task
 from celery.exceptions import Terminated, WorkerLostError
 from celery.worker.request import Request
+from celery.worker.state import active_requests
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.handle import TaskRun
@@ -16,6 +18,7 @@ from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import RunLedger
 from kaufmann_celery.ledger.wake import wake_text
 from kaufmann_celery.worker.runtime import run_id, runtime_of
+from kaufmann_celery.worker.vouching import ChildsRun
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -28,6 +31,13 @@ _DEPLOY_SIGNALS = ("(SIGTERM)", "(SIGINT)")
 
 class EventRequest(Request):
     """A task as the worker's main process knows it: the one place that hears of a child's death at once."""
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Hear that a process runs the task; vouch for it where that is a child of this one."""
+        super().on_accepted(pid, time_accepted)
+        if pid != os.getpid():
+            run = ChildsRun(self._ledger(), pid, lambda: self in active_requests)
+            runtime_of(self.task.kaufmann).vouching.add(run)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
         """Hear of a child that died or left by `sys.exit`; other failures were reported by the child."""
@@ -59,21 +69,18 @@ class EventRequest(Request):
         return super().info(safe=True)
 
     def _release(self, reason: str, *, at_fault: bool) -> None:
-        base, incarnation, _, _, events, _ = self.args
-        kaufmann, handler = self.task.kaufmann, self.task.handler
-        ledger = RunLedger(
-            runtime_of(kaufmann).ledger,
-            base,
-            incarnation,
-            run_id(self.id, self.worker_pid),
-            kaufmann.config.lease,
-        )
-        text = wake_text(base, handler.pattern, 0, 0.0)
+        ledger, events = self._ledger(), self.args[4]
+        text = wake_text(ledger.base, self.task.handler.pattern, 0, 0.0)
         try:
             ledger.release([(offset, d) for offset, d in events], reason=reason, at_fault=at_fault, text=text)
         except UnavailableError:
             # The lease runs out by itself, and the owner then sends the events again.
             log.warning("Redis is away; %s waits for its lease to end", self.id, extra={"action": "release"})
+
+    def _ledger(self) -> RunLedger:
+        kaufmann, (base, incarnation, *_) = self.task.kaufmann, self.args
+        run = run_id(self.id, self.worker_pid)
+        return RunLedger(runtime_of(kaufmann).ledger, base, incarnation, run, kaufmann.config.lease)
 
 
 class EventTask(Task):

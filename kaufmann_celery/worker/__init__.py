@@ -1,1 +1,1 @@
-"""What a worker process has while handlers run: connections of its own, and the leases it keeps."""
+"""What a worker process has while handlers run: its own connections, the leases it keeps, what it vouches for."""

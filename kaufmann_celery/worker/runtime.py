@@ -14,6 +14,7 @@ from kaufmann_celery.outputs.error_event import ErrorEvents, FieldsOf
 from kaufmann_celery.registry.client import SchemaRegistry
 from kaufmann_celery.transcoders.writing import AvroWriter, Framing
 from kaufmann_celery.worker.leases import Leases
+from kaufmann_celery.worker.vouching import Vouching
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -30,6 +31,7 @@ class WorkerRuntime:
         self.composer = Composer(self.config, AvroWriter(self.registry, framing=cast(Framing, self.config.framing)))
         self.error_events = ErrorEvents(self.config, self.composer, FieldsOf(self.registry))
         self.leases = Leases(self.config.lease)
+        self.vouching = Vouching(self.config.lease)
         self._on_error = kaufmann.on_error_for
 
     def on_error(self, name: str) -> Callable[..., Any] | None:

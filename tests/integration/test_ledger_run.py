@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kaufmann_celery.ledger import Raised
 from tests.integration.ledger_scene import LedgerScene, died, looked, report, retry
 
@@ -82,6 +84,72 @@ class TestRunning:
         run.renew([(1, 1)], 1)
 
         assert 25_000 < scene.expires_in_ms("run") <= 30_000
+
+
+class TestVouching:
+    def test_who_is_vouched_for_has_one_lease_from_now(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1, 2])
+        run = scene.run(lease=30.0)
+        run.begin([(1, 1), (2, 1)])
+        scene.let_expire("run")
+
+        assert run.vouch()
+        assert 25_000 < scene.expires_in_ms("run") <= 30_000
+        assert scene.held().runs == {"run": 2}
+        assert looked(owner, may_expire=True).raised == ()
+
+    def test_begin_made_again_is_accepted_still(self, scene: LedgerScene) -> None:
+        """Its answer was lost, and the main process vouched meanwhile."""
+        scene.owner().claim([1])
+        run = scene.run()
+        run.begin([(1, 1)])
+        run.vouch()
+
+        assert run.begin([(1, 1)]) == {1}
+
+    def test_a_copy_of_the_task_in_the_same_process_is_refused_still(self, scene: LedgerScene) -> None:
+        scene.owner().claim([1])
+        scene.run().begin([(1, 1)])
+        scene.run().vouch()
+
+        assert scene.run().begin([(1, 1)]) == set()
+
+    def test_what_was_reported_early_gets_no_lease_back(self, scene: LedgerScene) -> None:
+        scene.owner().claim([1, 2])
+        run = scene.run()
+        run.begin([(1, 1), (2, 1)])
+        report(run, (1, 1), last=False)
+
+        assert run.vouch()
+        assert scene.held().leases == {2: "run"}
+
+    @pytest.mark.parametrize("end", ["reported", "died", "expired", "never begun", "lost"])
+    def test_a_run_that_is_no_more_is_not_brought_back(self, scene: LedgerScene, end: str) -> None:
+        owner = scene.owner()
+        owner.claim([1])
+        run = scene.run()
+        if end != "never begun":
+            run.begin([(1, 1)])
+        if end == "reported":
+            report(run, (1, 1))
+        elif end == "died":
+            died(run, (1, 1))
+        elif end == "expired":
+            scene.let_expire("run")
+            looked(owner, may_expire=True)
+        elif end == "lost":
+            scene.lose_leases_of("run")
+
+        assert not run.vouch()
+        assert scene.held().leases == {}
+        assert scene.held().runs == {}
+
+    def test_a_run_of_another_incarnation_is_not_vouched_for(self, scene: LedgerScene) -> None:
+        scene.owner().claim([1])
+        scene.run().begin([(1, 1)])
+
+        assert not scene.run(incarnation="other").vouch()
 
 
 class TestFinishing:

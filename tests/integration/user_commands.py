@@ -79,6 +79,10 @@ class Commands:
         """Return whether a command ended that nobody stopped."""
         return any(process.poll() is not None for process in self._running.values())
 
+    def pid(self, label: str) -> int:
+        """Return the process id of a command that runs."""
+        return self._running[label].pid
+
     def log(self, label: str) -> str:
         """Return what a command has written so far."""
         file = self.directory / f"{label}.log"
