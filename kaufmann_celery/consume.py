@@ -96,8 +96,8 @@ class Consumption:
         epoch = self._heard
         self._requests.append(lambda: self._commit(commits, epoch))
 
-    def reopen(self, partition: TopicPartition, committed: Committed) -> None:
-        """Commit, then announce *partition* as newly assigned: its ledger is to be made anew from Kafka."""
+    def reopen(self, partition: TopicPartition, committed: Committed | None) -> None:
+        """Commit, unless None, then announce *partition* as newly assigned: it is to be made anew from Kafka."""
         epoch = self._heard
         self._requests.append(lambda: self._reopen(partition, committed, epoch))
 
@@ -135,7 +135,7 @@ class Consumption:
     def _connect(self) -> None:
         if self._consumer is None:
             self._consumer = KafkaConsumer(**consumer_options(self._config))
-        self._start = StartingPoint(self._consumer, self._config)
+        self._start = StartingPoint(self._consumer, self._config, self._inbox.put)
         look_for(self._consumer, self._topics)
         self._consumer.subscribe(self._topics, listener=_Listener(self))
 
@@ -194,11 +194,10 @@ class Consumption:
         if epoch != self._epoch or metadata.generation_id != self._consumer.group_metadata().generation_id:
             # Another rebalance came meanwhile: what was read may be of before it.
             return
-        cluster = self._consumer._client.cluster
         self._fresh, self._generation = self._fresh - partitions.keys(), metadata.generation_id
         self._inbox.put(
             Assigned(
-                metadata.generation_id, metadata.member_id, str(cluster.cluster_id), epoch,
+                metadata.generation_id, metadata.member_id, str(self._consumer._client.cluster.cluster_id), epoch,
                 partitions, frozenset(self._owned),
             )
         )  # fmt: skip
@@ -223,17 +222,18 @@ class Consumption:
             ),
         )
 
-    def _reopen(self, partition: TopicPartition, committed: Committed, epoch: int) -> None:
+    def _reopen(self, partition: TopicPartition, committed: Committed | None, epoch: int) -> None:
         if not self._is_meant(partition, epoch):
             return
         self._read_to.pop(partition, None)
         self._consumer.pause(partition)
+        if committed is None:
+            self._again(partition)
+            return
         # Whether this commit lands or not: what Kafka then says is what holds.
-        self._consumer.commit_async(
-            offsets_of({partition: committed}), callback=lambda *_: self._announce_again(partition)
-        )
+        self._consumer.commit_async(offsets_of({partition: committed}), callback=lambda *_: self._again(partition))
 
-    def _announce_again(self, partition: TopicPartition) -> None:
+    def _again(self, partition: TopicPartition) -> None:
         if partition in self._owned:
             self._note_assigned(partition)
 

@@ -144,6 +144,8 @@ class Dispatcher:
             owned.claimed(pending, found)
             if found is None:
                 continue
+            if found.state == "outcome":
+                self._nudge(owned.ledger.base)
             if pending.waiting:
                 self.reruns.wait(owned, pending, found.due_in_ms / 1000)
             elif found.state == "claimed" and not found.leased:

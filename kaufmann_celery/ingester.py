@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,18 @@ from kaufmann_celery.consume import Consumption
 from kaufmann_celery.decode import Decoder
 from kaufmann_celery.dispatch import Dispatcher
 from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.kafka_io.delivery import delivery
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
+from kaufmann_celery.kafka_io.transaction import fence
 from kaufmann_celery.ledger.address import wake_channel
 from kaufmann_celery.ledger.wake import WakeListener, Woken
 from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.partitions.commit_metadata import Committed
-from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked
+from kaufmann_celery.partitions.fencing import Fencing, transactional_id
+from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, Unstable
 from kaufmann_celery.partitions.owned import OwnedPartition
-from kaufmann_celery.partitions.ownership import Assignment, Ownership
+from kaufmann_celery.partitions.ownership import Ownership
 from kaufmann_celery.partitions.until_end import UntilEnd
 from kaufmann_celery.settle import Counts, Settler
 from kaufmann_celery.transcoders.reading import AvroReader
@@ -51,9 +55,6 @@ _HOLD_S = 0.005
 _AWAY_S = 0.5
 #: A loop that has not turned for this long is dead: its process dumps its stacks and ends.
 _HANG_S = 120.0
-#: Bytes and number of outcomes taken from the ledger at a time.
-_ROUND_BYTES = 4 * 1024 * 1024
-_ROUND_EVENTS = 1000
 
 
 class Ingester:
@@ -69,7 +70,6 @@ class Ingester:
         runtime = WorkerRuntime(kaufmann)
         self._kafka = KafkaOut(config)
         failures = Failures(config, runtime.error_events)
-        self._settler = Settler(self._kafka, failures, self.counts)
         reader = AvroReader(runtime.registry, kaufmann.local_schemas)
         decoder = Decoder(
             kaufmann.handlers, reader, group=config.consumer_group, max_event_bytes=config.max_event_bytes
@@ -90,8 +90,12 @@ class Ingester:
             config, runtime.ledger, wake=channel, begin=self._consumption.begin, reopen=self._consumption.reopen
         )
         self._ledger, self._outage = runtime.ledger, Outage()
-        policy = CommitPolicy(config.commit_threshold, config.commit_interval)
-        self._committer = Committer(CommitClock(policy, time.monotonic()), self._consumption.commit)
+        life = transactional_id(config, channel)
+        self._fencing = Fencing(config, runtime.ledger, own=life, fence=partial(fence, config))
+        self._delivery = delivery(config, self._kafka, life, self._partitions.owned, reread=self._partitions.reread)
+        self._settler = Settler(self._kafka, self._delivery, failures, self.counts)
+        clock = CommitClock(CommitPolicy(config.commit_threshold, config.commit_interval), time.monotonic())
+        self._committer = Committer(clock, self._consumption.commit, at_once=self._delivery.commit)
         self._until_end = UntilEnd(config, self._topics) if until_end else None
         self._woken: set[str] = set()
         self._swept_at = self._turned_at = self._pin_after = 0.0
@@ -133,27 +137,29 @@ class Ingester:
         return sum(owned.outstanding for owned in self._partitions)
 
     def _wait(self) -> list[Any]:
-        """Return what came in, waiting a moment for it."""
+        """Return what came in first, waiting a moment for it."""
         due = self._dispatcher.reruns.next_due(time.monotonic())
-        messages: list[Any] = []
         try:
-            messages.append(self._inbox.get(timeout=_HOLD_S if self._dispatcher.holds else min(_IDLE_S, due)))
-            while True:
-                messages.append(self._inbox.get_nowait())
+            return [self._inbox.get(timeout=_HOLD_S if self._dispatcher.holds else min(_IDLE_S, due))]
         except Empty:
-            return messages
+            return []
 
     def _turn(self, messages: Iterable[Any]) -> None:
-        """One turn of the loop. The lock keeps a revoke out of the middle of it."""
+        """One turn of the loop. The lock keeps a revoke out of the middle of it; those before it have been heard."""
         with self._turning:
             self._turned_at = time.monotonic()
-            for message in messages:
+            for message in (*messages, *self._come()):
                 self._hear(message)
-            for step in (self._take_over, self._look, self._dispatch, self._commit, self._note_recovery):
+            prepare = (self._fencing.fence, self._delivery.prepare)
+            for step in (*prepare, self._take_over, self._look, self._dispatch, self._commit, self._note_recovery):
                 try:
                     step()
                 except UnavailableError as error:
                     self._away(error)
+
+    def _come(self) -> Iterator[Any]:
+        while not self._inbox.empty():
+            yield self._inbox.get_nowait()
 
     def _away(self, error: UnavailableError) -> None:
         now = time.monotonic()
@@ -185,25 +191,16 @@ class Ingester:
                 if events:
                     self._dispatcher.grouping.learn(pattern, events, seconds)
             case Assigned():
-                self._assigned(message)
+                self._consumption.heard(message.epoch)
+                self._partitions.heard(message)
+            case Unstable():
+                self._fencing.heard(message)
             case Revoked(partitions):
-                for partition in partitions:
-                    self._partitions.drop(partition)
+                self._partitions.drop(*partitions)
             case CommitDone(commits, error):
                 self._committed(commits, error)
             case ConsumerDied(error):
                 raise error
-
-    def _assigned(self, message: Assigned) -> None:
-        self._consumption.heard(message.epoch)
-        for partition in message.owned - message.partitions.keys():
-            self._partitions.kept(partition, message.generation)
-        for partition, (topic_id, committed) in message.partitions.items():
-            self._partitions.assigned(
-                Assignment(partition, message.generation, message.member, message.cluster_id, topic_id, committed)
-            )
-        names = ", ".join(sorted(f"{one.topic}:{one.partition}" for one in message.partitions))
-        log.info("assigned %s in generation %d", names or "nothing", message.generation, extra={"action": "assigned"})
 
     def _take_over(self) -> None:
         self._partitions.take_over()
@@ -218,22 +215,25 @@ class Ingester:
         if everywhere:
             self._swept_at = now
         woken, self._woken = self._woken, set()
-        for owned in self._partitions:
-            if owned.forgettable is not None:
-                self._partitions.guarded(owned, _forget)
-            if owned.ledger.base in woken or (everywhere and owned.is_awaited):
-                self._woken.add(owned.ledger.base)
-                self._partitions.guarded(owned, self._settle)
-                self._woken.discard(owned.ledger.base)
+        due = [one for one in self._partitions if one.ledger.base in woken or (everywhere and one.is_awaited)]
+        self._woken = {owned.ledger.base for owned in due}
+        found: dict[OwnedPartition, Mapping[int, bytes]] = {}
+        for owned in due:
+            self._partitions.guarded(owned, lambda owned: self._ask(owned, found))
+        self._settler.settle(found, self._partitions.guarded)
+        self._woken.clear()
+        for owned, outcomes in found.items():
+            if any(owned.is_finished(offset) for offset in outcomes):
+                # More may wait than one round holds.
+                self._nudge(owned.ledger.base)
+        for owned in self._partitions if everywhere else ():
+            self._partitions.guarded(owned, _forget)
 
-    def _settle(self, owned: OwnedPartition) -> None:
-        may_expire = time.monotonic() >= self._no_expiry_until
-        turn = owned.ledger.turn(may_expire=may_expire, max_bytes=_ROUND_BYTES, limit=_ROUND_EVENTS)
+    def _ask(self, owned: OwnedPartition, found: dict[OwnedPartition, Mapping[int, bytes]]) -> None:
+        turn = owned.ledger.turn(may_expire=time.monotonic() >= self._no_expiry_until)
         self._dispatcher.heard(owned, turn)
         if turn.outcomes:
-            self._settler.settle(owned, turn.outcomes)
-            # More may wait than one round holds.
-            self._nudge(owned.ledger.base)
+            found[owned] = turn.outcomes
 
     def _dispatch(self) -> None:
         if not self._stop.is_set():
@@ -247,9 +247,9 @@ class Ingester:
         self._committer.answered(commits, error, self._partitions.owned)
         if error is not None:
             self._pin_after = time.monotonic() + _AWAY_S
-        if error is None:
-            for partition, committed in commits.items():
-                self._partitions.pinned(partition, committed)
+            return
+        for partition, committed in commits.items():
+            self._partitions.pinned(partition, committed)
 
     def _commits_at_revoke(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, Committed]:
         """Return what to commit for partitions that are let go. Called under the lock, by kafka-python's thread."""
@@ -264,17 +264,17 @@ class Ingester:
         self._stop.set()
         self._woken.add("")
         self._turn([])
-        while time.monotonic() < deadline and (self._committer.in_flight or self._has_uncommitted()):
+        while time.monotonic() < deadline and (
+            self._committer.in_flight or any(owned.uncommitted for owned in self._partitions)
+        ):
             self._turn(self._wait())
-
-    def _has_uncommitted(self) -> bool:
-        return any(owned.uncommitted for owned in self._partitions)
 
     def _close(self) -> None:
         faulthandler.cancel_dump_traceback_later()
         self._consumption.stop(self.config.shutdown_timeout / 2)
         self._wake.stop()
         self._dispatcher.close()
+        self._delivery.close()
         self._kafka.close(timeout_s=1.0)
         done = (self.counts.handled, self.counts.failed, self.counts.published)
         log.info("ingester stopped: %d handled, %d failed, %d records published", *done, extra={"action": "stop"})

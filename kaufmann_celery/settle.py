@@ -1,22 +1,29 @@
 """Step 5, settle, the result callback: publish what the outcomes asked for, then finish.
 
-A whole round at a time, in the order of each partition: what is published, and what is thereby finished, so that
-one transaction could hold both. What Kafka refuses for good becomes that event's failure; what may pass waits.
+A whole round at a time, over all partitions and in the order of each: what is published, and what is thereby
+finished, so that one transaction can hold both. What Kafka refuses for good becomes that event's failure; what may
+pass waits.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kaufmann_celery.event import Position
-from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood
+from kaufmann_celery.kafka_io.delivery import Delivery, Entry, Refused
+from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.outputs.failures import Failures
-from kaufmann_celery.outputs.outcome import Outcome, OutRecord, decode
+from kaufmann_celery.outputs.outcome import Outcome, decode
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 log = logging.getLogger(__name__)
+
+#: The outcomes that each ledger holds, in the order of the partition.
+Round = Mapping[OwnedPartition, Mapping[int, bytes]]
+#: Calls a step for one partition; drops the partition where it turns out to be another's.
+Guarded = Callable[[OwnedPartition, Callable[[OwnedPartition], None]], None]
 
 
 @dataclass(slots=True)
@@ -31,86 +38,69 @@ class Counts:
 class Settler:
     """Settles rounds. Blocks until Kafka has acknowledged them."""
 
-    def __init__(self, kafka: KafkaOut, failures: Failures, counts: Counts) -> None:
+    def __init__(self, kafka: KafkaOut, delivery: Delivery, failures: Failures, counts: Counts) -> None:
         self._kafka = kafka
+        self._delivery = delivery
         self._failures = failures
         self._counts = counts
         #: Where dead letters were published, cut, or given up, and the outcome waits for the rest.
         self._lettered: set[Position] = set()
 
-    def settle(self, owned: OwnedPartition, found: Mapping[int, bytes]) -> None:
-        """Publish and finish the outcomes *found* in the ledger.
+    def settle(self, found: Round, guarded: Guarded) -> None:
+        """Publish and finish the outcomes *found* in the ledgers.
 
-        Raises `UnavailableError` where Kafka or Redis is away, and `Fenced`: all of it is then done again by
-        whoever owns the partition, from the same bytes.
+        Raises `UnavailableError` where Kafka or Redis is away: what is left is then done again by whoever owns the
+        partition, from the same bytes.
         """
-        # Never publish again for what Kafka, or a mark, already holds as finished: a ledger that lost its tail
-        # brings such outcomes back.
-        stale = [offset for offset in found if owned.is_finished(offset)]
-        fresh = {offset: decode(data) for offset, data in found.items() if not owned.is_finished(offset)}
-        refused = self._publish(owned, fresh)
-        done = [offset for offset in fresh if offset not in refused]
-        owned.ledger.settle(done + stale)
-        for offset in done:
-            self._note(owned, offset, fresh[offset])
-            self._lettered.discard(owned.position_of(offset))
-            owned.published.discard(offset)
-            owned.finish(offset)
-        self._replace(owned, refused)
+        entries, refused = [], []
+        for owned, outcomes in found.items():
+            for offset, data in outcomes.items():
+                # Never publish again for what Kafka, or a mark, already holds as finished: a ledger that lost its tail
+                # brings such outcomes back. A predecessor's wait until their records are read again: before that no
+                # commit can say that they are finished.
+                if not owned.is_finished(offset) and offset in owned.pending:
+                    outcome = self._with_dead_letter(owned, offset, decode(data))
+                    entry = Entry(owned, offset, outcome)
+                    # All of an event's records or none: what can be known before sending is asked for first.
+                    why = [(one, error) for one in outcome.records if (error := self._kafka.refusal(one))]
+                    if why:
+                        refused.append(Refused(entry, outcome, why))
+                    else:
+                        entries.append(entry)
+        refused += self._delivery.deliver(entries, self._finish)
+        instead: dict[OwnedPartition, dict[int, bytes]] = {}
+        for one in refused:
+            instead.setdefault(one.entry.owned, {})[one.entry.offset] = self._instead(one).encode()
+        for owned in found:
+            guarded(owned, lambda owned: _tell(owned, found[owned], instead.get(owned, {})))
 
-    def _publish(self, owned: OwnedPartition, outcomes: Mapping[int, Outcome]) -> dict[int, Outcome | None]:
-        """Publish; return what instead became of the events with a record that Kafka refused for good."""
-        refused: dict[int, Outcome | None] = {}
-        whole: dict[int, Outcome] = {}
-        for offset, made in outcomes.items():
-            if offset in owned.published:
-                continue
-            outcome = self._with_dead_letter(owned, offset, made)
-            # All of an event's records or none: what can be known before sending is asked for first.
-            if outcome is None:
-                refused[offset] = None
-            elif bad := [(one, why) for one in outcome.records if (why := self._kafka.refusal(one))]:
-                refused[offset] = self._instead(owned, offset, outcome, bad)
-            else:
-                whole[offset] = outcome
-        answers = iter(self._kafka.publish([record for one in whole.values() for record in one.records]))
-        for offset, outcome in whole.items():
-            answered = [(record, next(answers)) for record in outcome.records]
-            if bad := [(record, why) for record, why in answered if isinstance(why, RefusedForGood)]:
-                # What Kafka has taken is not published again.
-                left = replace(outcome, records=tuple(record for record, _ in bad))
-                refused[offset] = self._instead(owned, offset, left, bad)
-            else:
-                owned.published.add(offset)
-            self._counts.published += len(answered) - len(bad)
-        return refused
+    def _finish(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._note(entry.owned, entry.offset, entry.outcome)
+            self._counts.published += len(entry.outcome.records)
+            self._lettered.discard(entry.owned.position_of(entry.offset))
+            entry.owned.finish(entry.offset)
 
-    def _with_dead_letter(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> Outcome | None:
-        """Return the outcome with its dead letter; None where the record for it has yet to be read again."""
+    def _with_dead_letter(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> Outcome:
         if not (outcome.failed and self._failures.has_dead_letters) or owned.position_of(offset) in self._lettered:
             return outcome
-        pending = owned.pending.get(offset)
-        if pending is None:
-            return None if offset >= owned.watermark.position else outcome
+        pending = owned.pending[offset]
         if pending.decoded.error is None or any(record.kind == "dead_letter" for record in outcome.records):
             return outcome
         letter = self._failures.dead_letter(owned, pending, outcome)
         return outcome if letter is None else replace(outcome, records=(*outcome.records, letter))
 
-    def _instead(
-        self, owned: OwnedPartition, offset: int, outcome: Outcome, refused: Sequence[tuple[OutRecord, RefusedForGood]]
-    ) -> Outcome | None:
-        """Return the outcome that takes this one's place; None where its record has yet to be read again."""
-        pending = owned.pending.get(offset)
-        if pending is None:
-            return None
+    def _instead(self, refused: Refused) -> Outcome:
+        """Return the outcome that takes the place of one with records that Kafka refuses for good."""
+        owned, outcome = refused.entry.owned, refused.left
+        pending = owned.pending[refused.entry.offset]
         if not outcome.failed:
-            return self._failures.refused(owned, pending, refused[0][1])
+            return self._failures.refused(owned, pending, refused.why[0][1])
         # Already about a failure: what cannot be published is cut to fit, or left out, and the log says so.
-        position = owned.position_of(offset)
+        position = owned.position_of(refused.entry.offset)
         self._lettered.add(position)
         records = list(outcome.records)
-        for record, error in refused:
+        for record, error in refused.why:
             log.critical(
                 "%s of %s cannot be published as it is: %s", record.kind, position, error, extra={"action": "cut"}
             )
@@ -118,11 +108,6 @@ class Settler:
             smaller = self._failures.cut(owned, pending, outcome, record) if error.too_large else None
             records[at : at + 1] = [smaller] if smaller is not None and smaller.size < record.size else []
         return replace(outcome, records=tuple(records))
-
-    def _replace(self, owned: OwnedPartition, refused: Mapping[int, Outcome | None]) -> None:
-        known = {offset: outcome.encode() for offset, outcome in refused.items() if outcome is not None}
-        if known:
-            owned.ledger.conclude(known)
 
     def _note(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> None:
         if not outcome.failed:
@@ -140,3 +125,11 @@ class Settler:
                 "partition": owned.partition.partition, "offset": offset,
             },
         )  # fmt: skip
+
+
+def _tell(owned: OwnedPartition, outcomes: Mapping[int, bytes], instead: Mapping[int, bytes]) -> None:
+    """Have the ledger know what is finished, and what became of events instead of what Kafka refuses."""
+    if finished := [offset for offset in outcomes if owned.is_finished(offset)]:
+        owned.ledger.settle(finished)
+    if instead:
+        owned.ledger.conclude(instead)

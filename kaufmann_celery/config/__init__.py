@@ -133,8 +133,8 @@ class Config:
     ordering_key: str | Callable[[Event], str | None] = setting(  # noqa: RUF009 - makes a field
         ordering_key, "key"
     )
-    #: `at_least_once` or `exactly_once` (outputs and offsets in one transaction, which takes longer).
-    #: Planned: this version has `at_least_once` alone.
+    #: `at_least_once` or `exactly_once` (outputs and offsets in one transaction, which takes longer; readers
+    #: of the outputs must set `isolation_level` to `read_committed`).
     delivery: str = setting(choice("at_least_once", "exactly_once"), "at_least_once")
     #: Runs of one event that may end with its worker's death. Too small: a machine's failure makes an error
     #: event. Too big: an event that kills workers kills more of them.

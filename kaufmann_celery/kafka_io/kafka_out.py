@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -90,9 +90,9 @@ class KafkaOut:
             admin.close()
 
     def _publish(self, records: Sequence[OutRecord]) -> list[Position | RefusedForGood]:
-        pending = [self._send(record) for record in records]
+        pending = [self.send(self._producer_client, record) for record in records]
         deadline = time.monotonic() + ACK_TIMEOUT_S
-        answers = [self._wait(one, deadline) for one in pending]
+        answers = [acknowledged(one, deadline) for one in pending]
         refused = [
             at
             for at, (sent, answer) in enumerate(zip(pending, answers, strict=True))
@@ -112,18 +112,14 @@ class KafkaOut:
     def _drop_producer(self, timeout_s: float = 0.0) -> None:
         with self._lock:
             producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            producer.close(timeout=timeout_s)
-        except kafka_errors.KafkaError:
-            # Then close() stops half-way, and its thread would go on sending.
-            producer._sender.force_close()
+        if producer is not None:
+            close_producer(producer, timeout_s)
 
-    def _send(self, record: OutRecord) -> Any:
+    def send(self, producer: Callable[[], Any], record: OutRecord) -> Any:
+        """Hand *record* to *producer*, made only where it may go; `acknowledged` says what became of it."""
         try:
             partition = self._partition_of(record)
-            return self._producer_client().send(
+            return producer().send(
                 record.topic,
                 key=record.key,
                 value=record.value,
@@ -135,17 +131,6 @@ class KafkaOut:
             return error
         except kafka_errors.MessageSizeTooLargeError as error:
             return _for_good(error, record.topic)
-
-    def _wait(self, sent: Any, deadline: float) -> Position | RefusedForGood:
-        if isinstance(sent, RefusedForGood):
-            return sent
-        try:
-            metadata = sent.get(timeout=max(0.0, deadline - time.monotonic()))
-        except kafka_errors.KafkaError as error:
-            if not _is_for_good(error):
-                raise
-            return _for_good(error, "its topic")
-        return Position(metadata.topic, metadata.partition, metadata.offset)
 
     def _partition_of(self, record: OutRecord) -> int:
         topic = self._topic(record.topic)
@@ -206,7 +191,30 @@ class KafkaOut:
             return self._admin
 
 
-def _is_for_good(error: kafka_errors.KafkaError) -> bool:
+def acknowledged(sent: Any, deadline: float) -> Position | RefusedForGood:
+    """Wait for what became of one that was sent. Raises kafka-python's errors where it is not refused for good."""
+    if isinstance(sent, RefusedForGood):
+        return sent
+    try:
+        metadata = sent.get(timeout=max(0.0, deadline - time.monotonic()))
+    except kafka_errors.KafkaError as error:
+        if not is_for_good(error):
+            raise
+        return _for_good(error, "its topic")
+    return Position(metadata.topic, metadata.partition, metadata.offset)
+
+
+def close_producer(producer: Any, timeout_s: float = 0.0) -> None:
+    """Flush and close; what is not sent within *timeout_s* never is."""
+    try:
+        producer.close(timeout=timeout_s)
+    except kafka_errors.KafkaError:
+        # Then close() stops half-way, and its thread would go on sending.
+        producer._sender.force_close()
+
+
+def is_for_good(error: BaseException) -> bool:
+    """Return whether Kafka will never take what it answered this for."""
     return isinstance(
         error,
         (

@@ -13,6 +13,8 @@ _HEARTBEAT_S = 2.0
 _MAX_POLL_INTERVAL_S = 60.0
 #: New partitions and topics are noticed after this many seconds.
 _METADATA_MAX_AGE_S = 15.0
+#: Kafka aborts a transaction that is open for longer.
+TRANSACTION_TIMEOUT_S = 10.0
 
 _COMMON_NAMES = (
     "bootstrap_timeout_ms", "client_id", "proxy_url", "reconnect_backoff_max_ms", "reconnect_backoff_ms",
@@ -70,6 +72,19 @@ def producer_options(config: Config) -> dict[str, Any]:
         "enable_idempotence": True,
         # A misspelt topic is the event's failure, not a new topic.
         "allow_auto_create_topics": False,
+    }
+
+
+def transactional_options(config: Config, transactional_id: str) -> dict[str, Any]:
+    """Return the options of a producer that writes in transactions."""
+    return {
+        # Whoever waits for it holds everything up.
+        "bootstrap_timeout_ms": 5000,
+        **producer_options(config),
+        "transactional_id": transactional_id,
+        "transaction_timeout_ms": int(TRANSACTION_TIMEOUT_S * 1000),
+        # For this long a transaction sleeps that begins while the one before is still being finished by Kafka.
+        "retry_backoff_ms": 10,
     }
 
 

@@ -14,6 +14,10 @@ from kaufmann_celery.partitions.commit_metadata import Committed
 #: A ledger that nobody has touched for this long is dropped. Its owner puts the time back with each commit.
 TTL_S = 30 * 24 * 3600
 
+#: Bytes and number of outcomes taken at a time.
+_ROUND_BYTES = 4 * 1024 * 1024
+_ROUND_EVENTS = 1000
+
 #: Offsets per script call: Redis runs nothing else meanwhile.
 _CHUNK = 1000
 
@@ -117,7 +121,7 @@ class OwnerLedger:
             self._unread.difference_update(chunk)
         return known
 
-    def turn(self, *, may_expire: bool, max_bytes: int, limit: int) -> Turn:
+    def turn(self, *, may_expire: bool, max_bytes: int = _ROUND_BYTES, limit: int = _ROUND_EVENTS) -> Turn:
         """Return what is to be dispatched again and what is to be settled; expire leases where allowed.
 
         What was raised of a predecessor's claim is returned once that is claimed again here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection, _translated
@@ -62,6 +63,13 @@ def read(connection: LedgerConnection, bases: Sequence[str]) -> list[LedgerView]
     now_ms = seconds * 1000 + micros / 1000
     parts = iter(answers)
     return [_view(now_ms, *(next(parts) for _ in range(6))) for _ in bases]
+
+
+def wake_channel_at(connection: LedgerConnection, base: str) -> str | None:
+    """Return the wake channel of the owner of the ledger at *base*, an ingester's own. Raises `UnavailableError`."""
+    with _translated():
+        found: Any = connection.client.hget(keys_of(base)[0], "wake")
+    return None if found is None else str(found, "utf-8")
 
 
 def _view(

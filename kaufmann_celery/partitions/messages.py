@@ -27,6 +27,16 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
+class Unstable:
+    """What is committed for a partition cannot be read: it may be in a transaction that its last owner left open."""
+
+    partition: TopicPartition
+    cluster_id: str
+    topic_id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Revoked:
     """Partitions this member owns no more."""
 

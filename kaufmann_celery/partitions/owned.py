@@ -109,8 +109,6 @@ class OwnedPartition:
         self.finished_early: set[int] = set()
         #: An acknowledged commit whose marks the ledger may drop.
         self.forgettable: Committed | None = None
-        #: Published, and the ledger not yet told: not to be published again.
-        self.published: set[int] = set()
         #: Events finished since the last commit was sent.
         self.uncommitted = 0
         self._cover = committed

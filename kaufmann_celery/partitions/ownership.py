@@ -13,6 +13,7 @@ from kafka import TopicPartition
 from kaufmann_celery.config import Config
 from kaufmann_celery.ledger import Fenced, LedgerAddress, LedgerConnection, OwnerLedger
 from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.messages import Assigned
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Ownership:
         *,
         wake: str,
         begin: Callable[[TopicPartition, int], None],
-        reopen: Callable[[TopicPartition, Committed], None],
+        reopen: Callable[[TopicPartition, Committed | None], None],
     ) -> None:
         self._config = config
         self._connection = connection
@@ -65,6 +66,17 @@ class Ownership:
     def __iter__(self) -> Iterator[OwnedPartition]:
         return iter(list(self.owned.values()))
 
+    def heard(self, message: Assigned) -> None:
+        """Note an assignment: what is new in it, and what was kept."""
+        for partition in message.owned - message.partitions.keys():
+            self.kept(partition, message.generation)
+        for partition, (topic_id, committed) in message.partitions.items():
+            self.assigned(
+                Assignment(partition, message.generation, message.member, message.cluster_id, topic_id, committed)
+            )
+        names = ", ".join(sorted(f"{one.topic}:{one.partition}" for one in message.partitions))
+        log.info("assigned %s in generation %d", names or "nothing", message.generation, extra={"action": "assigned"})
+
     def assigned(self, assignment: Assignment) -> None:
         """Note a partition that is to be taken over."""
         self.drop(assignment.partition)
@@ -78,13 +90,14 @@ class Ownership:
             self._refused_until.pop(partition, None)  # it may be the later one
             self._assigned[partition] = replace(self._assigned[partition], generation=generation)
 
-    def drop(self, partition: TopicPartition) -> None:
-        """Forget a partition."""
-        self._assigned.pop(partition, None)
-        self._refused_until.pop(partition, None)
-        self._to_be_vouched.discard(partition)
-        self._asked.pop(partition, None)
-        self.owned.pop(partition, None)
+    def drop(self, *partitions: TopicPartition) -> None:
+        """Forget partitions."""
+        for partition in partitions:
+            self._assigned.pop(partition, None)
+            self._refused_until.pop(partition, None)
+            self._to_be_vouched.discard(partition)
+            self._asked.pop(partition, None)
+            self.owned.pop(partition, None)
 
     def take_over(self) -> None:
         """Take assigned partitions over in the ledger, and begin to read them.
@@ -139,6 +152,11 @@ class Ownership:
             self.drop(owned.partition)
             if error.lost:
                 self._reopen(owned.partition, owned.watermark.committed(owned.ledger.incarnation))
+
+    def reread(self, owned: OwnedPartition) -> None:
+        """Let go of a partition, to take it over again from what Kafka then says: it is not known what is committed."""
+        self.drop(owned.partition)
+        self._reopen(owned.partition, None)
 
     def _own(self, assignment: Assignment) -> OwnedPartition | None:
         config, partition = self._config, assignment.partition

@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from kafka import TopicPartition
+from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.partitions.commit_metadata import Committed, parse
+from kaufmann_celery.partitions.messages import Unstable
 
 log = logging.getLogger(__name__)
 
-#: Milliseconds to wait for the group's coordinator; then it is tried again.
+#: Milliseconds to wait for the group's coordinator; then it is tried again. After the first, the commit may wait for
+#: a transaction that a predecessor left open.
 _TIMEOUT_MS = 5000
+_STABLE_MS = 1000
 
 
 class StartingPoint:
     """Asks Kafka. Used by the consumer's thread; blocks; raises kafka-python's errors."""
 
-    def __init__(self, consumer: Any, config: Config) -> None:
+    def __init__(self, consumer: Any, config: Config, tell: Callable[[Unstable], None]) -> None:
         self._consumer = consumer
         self._config = config
+        self._tell = tell
 
     def of(self, partition: TopicPartition) -> tuple[str, Committed]:
         """Return the topic's UUID and what is finished.
 
         Raises `ConfigError` where it has none and `auto_offset_reset` is none.
         """
-        kept = self._consumer.committed(partition, metadata=True, timeout_ms=_TIMEOUT_MS)
-        first = self._consumer.beginning_offsets([partition])[partition]
         # kafka-python offers no public way to the topic's UUID.
-        topic_id = str(self._consumer._client.cluster.topic_id(partition.topic))
+        cluster = self._consumer._client.cluster
+        topic_id = str(cluster.topic_id(partition.topic))
+        try:
+            kept = self._consumer.committed(partition, metadata=True, timeout_ms=_STABLE_MS)
+        except kafka_errors.KafkaTimeoutError:
+            generation = self._consumer.group_metadata().generation_id
+            self._tell(Unstable(partition, str(cluster.cluster_id), topic_id, generation))
+            kept = self._consumer.committed(partition, metadata=True, timeout_ms=_TIMEOUT_MS)
+        first = self._consumer.beginning_offsets([partition])[partition]
         if kept is None or kept.offset < 0:
             return topic_id, self._without_commit(partition, first)
         if kept.offset < first:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Collection
 
 from kaufmann_celery.partitions.commit_metadata import Committed, room, worst_size
 
@@ -69,16 +70,16 @@ class Watermark:
         """Return whether *offset* was passed and is not unfinished: it is finished, or does not exist."""
         return offset < self.position and offset not in self._unfinished
 
-    def committed(self, incarnation: str) -> Committed:
-        """Return what a commit at this moment says."""
-        safe = self.safe_offset
-        highest = self._highest_finished
+    def committed(self, incarnation: str, finishing: Collection[int] = ()) -> Committed:
+        """Return what a commit at this moment says; *finishing*: were these delivered events finished too."""
+        left = [offset for offset in self._all_unfinished() if offset not in finishing]
+        safe = next((offset for offset in self._unfinished if offset not in finishing), self.position)
+        highest = max([self._highest_finished, *finishing])
         if self._held is not None and self._held.highest >= self.position:
             highest = self._held.highest
         if highest < safe:
             return Committed(safe, safe - 1, (), incarnation)
-        below = tuple(offset for offset in self._all_unfinished() if offset < highest)
-        return Committed(safe, highest, below, incarnation)
+        return Committed(safe, highest, tuple(offset for offset in left if offset < highest), incarnation)
 
     def metadata_size(self) -> int:
         """Return an upper bound in bytes of the metadata, whichever of the unfinished events finish first."""

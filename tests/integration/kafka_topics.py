@@ -45,8 +45,9 @@ class Found:
 class Bystander:
     """A client of its own. Use in a `with` block."""
 
-    def __init__(self, brokers: str) -> None:
+    def __init__(self, brokers: str, isolation_level: str = "read_uncommitted") -> None:
         self._brokers = brokers
+        self._isolation_level = isolation_level
         self._readers: dict[str, _Reader] = {}
         #: Says that waiting is in vain.
         self.gives_up: Callable[[], bool] = lambda: False
@@ -84,6 +85,10 @@ class Bystander:
         )
         return topic
 
+    def topics(self) -> set[str]:
+        """Return the names of all topics."""
+        return set(self._admin.list_topics())
+
     def send(
         self,
         topic: str,
@@ -112,7 +117,7 @@ class Bystander:
     def read(self, topic: str) -> list[Found]:
         """Return all that *topic* holds now, partition by partition, in order."""
         if topic not in self._readers:
-            self._readers[topic] = _Reader(self._brokers, topic)
+            self._readers[topic] = _Reader(self._brokers, topic, self._isolation_level)
         return self._readers[topic].read()
 
     def await_records(
@@ -142,7 +147,7 @@ class Bystander:
     def ends(self, topic: str) -> Mapping[TopicPartition, int]:
         """Return the end of each partition that holds anything."""
         if topic not in self._readers:
-            self._readers[topic] = _Reader(self._brokers, topic)
+            self._readers[topic] = _Reader(self._brokers, topic, self._isolation_level)
         return {partition: end for partition, end in self._readers[topic].ends().items() if end}
 
     def await_all_committed(self, group: str, topic: str, timeout_s: float = DEADLINE_S) -> None:
@@ -166,10 +171,11 @@ class _Nothing(Serializer):
 class _Reader:
     """Reads a topic from its beginning, on and on."""
 
-    def __init__(self, brokers: str, topic: str) -> None:
+    def __init__(self, brokers: str, topic: str, isolation_level: str) -> None:
         self._consumer: Any = KafkaConsumer(
-            bootstrap_servers=brokers, max_partition_fetch_bytes=_MOST_BYTES, fetch_max_bytes=_MOST_BYTES
-        )
+            bootstrap_servers=brokers, max_partition_fetch_bytes=_MOST_BYTES, fetch_max_bytes=_MOST_BYTES,
+            isolation_level=isolation_level,
+        )  # fmt: skip
         numbers: set[int] = set()
 
         def known() -> bool:

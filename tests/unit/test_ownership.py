@@ -21,7 +21,7 @@ class Scene:
     def __init__(self, **settings: object) -> None:
         self.ledgers = {0: InMemory(), 1: InMemory()}
         self.begun: list[tuple[TopicPartition, int]] = []
-        self.reopened: list[tuple[TopicPartition, Committed]] = []
+        self.reopened: list[tuple[TopicPartition, Committed | None]] = []
         self.ownership = Ownership(
             load_config("orders", keywords=settings, conf={}, environ={}),
             connection_to(ByPartition(self.ledgers)),

@@ -1,5 +1,6 @@
 -- KEYS, the same in every script; all in one hash slot:
--- 1 owner     hash    incarnation, generation, member, wake channel, when it last looked (seen)
+-- 1 owner     hash    incarnation, generation, member, wake channel, when it last looked (seen);
+--                     the wake channel is the ingester's own, and its transactional id is made of it
 -- 2 claims    hash    offset -> 'd deaths since_ms'
 -- 3 leases    hash    offset -> run
 -- 4 runs      hash    run -> 'expires_ms size lease_ms graced nonce'
