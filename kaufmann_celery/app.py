@@ -18,6 +18,7 @@ from kaufmann_celery.config.not_yet import check_available
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler, Handlers, Options
+from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.registry.local_schemas import LocalSchemas
 from kaufmann_celery.tasks import celery_app
 from kaufmann_celery.tasks.retries import RetryPolicy
@@ -186,6 +187,7 @@ class Kaufmann:
 
     def _check_settings(self) -> None:
         check_available(self.config)
+        Ordering(self.config, self.handlers)
         if self._import_fault:
             raise ConfigError(self._import_fault)
 

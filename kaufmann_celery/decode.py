@@ -13,6 +13,7 @@ from typing import Any
 from kaufmann_celery.errors import DecodeError, EventError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Payload, Position
 from kaufmann_celery.handlers import Handler, Handlers
+from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.envelope import Decoded
 from kaufmann_celery.transcoders import headers as headers_of_ours
@@ -32,7 +33,16 @@ _NO_NAMES = frozenset({".", ".."})
 class Decoder:
     """Reads records. Blocks on the schema registry for what its cache does not hold."""
 
-    def __init__(self, handlers: Handlers, reader: AvroReader, *, group: str, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        handlers: Handlers,
+        reader: AvroReader,
+        *,
+        group: str,
+        max_event_bytes: int,
+        ordering: Ordering | None = None,
+    ) -> None:
+        self._ordering = ordering
         self._handlers = handlers
         self._reader = reader
         self._group = group.encode()
@@ -88,7 +98,13 @@ class Decoder:
             payload=payload,
             error=said,
         )
-        return Decoded(name, handler, text, envelope.event_id(meta, position), meta, key, error)
+        lane = None
+        if self._ordering is not None:
+            event = None if error else lambda: envelope.event_of(
+                name, position, key=key, timestamp_ms=record.timestamp, headers=headers, meta=meta, payload=payload
+            )  # fmt: skip
+            lane = self._ordering.lane(handler, key, event)
+        return Decoded(name, handler, text, envelope.event_id(meta, position), meta, key, error, lane)
 
     def _failed(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from kaufmann_celery.errors import DecodeError, UnavailableError
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Turn
-from kaufmann_celery.partitions.owned import Decodes, GoneRecord, OwnedPartition, Pending
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import Decodes, GoneRecord, Pending
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.celery_out import CeleryOut, Envelope, TaskMessage
 from kaufmann_celery.tasks.envelope import Decoded
@@ -52,6 +53,8 @@ class Dispatcher:
         config = kaufmann.config
         self._max_demand = config.max_demand
         self._max_window = config.max_window
+        #: Events of one partition that may wait, unclaimed, for others in their lanes.
+        self._most_parked = 2 * config.max_demand
         self._decoder = decoder
         self._nudge = nudge
         self._celery = CeleryOut(kaufmann.celery, kaufmann.queue_of)
@@ -75,7 +78,7 @@ class Dispatcher:
                 self._watchdog.begun(pending)
         for raised in turn.raised:
             if pending := owned.raised(raised):
-                self.reruns.ended(owned, pending, raised, turn.now_ms)
+                self.reruns.ended(owned, pending, raised, (raised.due_ms - turn.now_ms) / 1000)
 
     def take(self, partitions: Sequence[OwnedPartition], guarded: Guarded) -> None:
         """Take, claim and send what fits. Raises `UnavailableError` after having done what could be done."""
@@ -118,10 +121,12 @@ class Dispatcher:
 
     def _decode_some(self, owned: OwnedPartition, slots: int) -> None:
         """Decode what *slots* allow, and whatever is adopted."""
-        room = min(slots, owned.watermark.room(self._max_window))
+        room = slots - owned.take_freed(slots)
+        fits = owned.watermark.room(self._max_window)
         for record in itertools.islice(owned.records(), _RECORDS_PER_TURN):
             adopted = record.offset in owned.adopted
-            if not adopted and (room <= 0 or not owned.is_within(record.offset, self._max_window)):
+            full = room <= 0 or fits <= 0 or owned.parked >= self._most_parked
+            if not adopted and (full or not owned.is_within(record.offset, self._max_window)):
                 if not owned.adopted:
                     break
                 owned.hold()
@@ -129,9 +134,11 @@ class Dispatcher:
             decoded = self._decoder.decode(record)
             if decoded is None:
                 owned.skip()
-            else:
-                owned.deliver(Pending(record, decoded, failure=decoded.error))
+            elif owned.deliver(Pending(record, decoded, failure=decoded.error)):
                 room -= not adopted
+                fits -= not adopted
+            else:
+                fits -= 1
 
     def _claim(self, owned: OwnedPartition) -> None:
         owned.decoded.extend(self._gone(owned, offset) for offset in owned.passed())
@@ -146,7 +153,9 @@ class Dispatcher:
                 continue
             if found.state == "outcome":
                 self._nudge(owned.ledger.base)
-            if pending.waiting:
+            if found.raised is not None:
+                self.reruns.ended(owned, pending, found.raised, found.due_in_ms / 1000)
+            elif pending.waiting:
                 self.reruns.wait(owned, pending, found.due_in_ms / 1000)
             elif found.state == "claimed" and not found.leased:
                 self.reruns.adopted(owned, pending)
@@ -162,7 +171,10 @@ class Dispatcher:
     def _conclude(self, owned: OwnedPartition) -> None:
         for pending in [one for one in owned.ready if one.failure is not None and not one.told]:
             owned.ready.remove(pending)
-            self.reruns.route(owned, pending)
+            if owned.lanes.is_next(pending):
+                self.reruns.route(owned, pending)
+            else:
+                pending.parked = True
         if self.reruns.conclude(owned):
             self._nudge(owned.ledger.base)
 
@@ -190,17 +202,36 @@ class Dispatcher:
         for handler, group in _by_handler(ready):
             for pending in group:
                 if pending.goes_alone:
-                    yield _Part(owned, handler, [pending])
-            fresh = [pending for pending in group if not pending.goes_alone]
-            at = 0
-            while at < len(fresh):
+                    yield from self._alone(owned, handler, pending)
+            fresh = deque(pending for pending in group if not pending.goes_alone)
+            while fresh:
                 size = self.grouping.size(handler, outstanding, now)
                 if size == 0:
-                    owned.ready.extend(fresh[at:])
+                    owned.ready.extend(fresh)
                     self.holds = True
                     break
-                yield _Part(owned, handler, fresh[at : at + size])
-                at += size
+                events = _in_order(owned, fresh, size)
+                if events:
+                    yield _Part(owned, handler, events)
+
+    def _alone(self, owned: OwnedPartition, handler: Handler, pending: Pending) -> Iterator[_Part]:
+        pending.parked = not owned.lanes.is_next(pending)
+        if not pending.parked:
+            yield _Part(owned, handler, [pending])
+
+
+def _in_order(owned: OwnedPartition, fresh: deque[Pending], size: int) -> list[Pending]:
+    """Take up to *size* events for one task; those that have to wait for others in their lanes are parked."""
+    events: list[Pending] = []
+    taken: Counter[str] = Counter()
+    while fresh and len(events) < size:
+        pending = fresh.popleft()
+        pending.parked = not owned.lanes.is_next(pending, taken)
+        if not pending.parked:
+            events.append(pending)
+            if pending.decoded.lane is not None:
+                taken[pending.decoded.lane] += 1
+    return events
 
 
 def _by_handler(ready: Iterable[Pending]) -> Iterable[tuple[Handler, list[Pending]]]:
@@ -214,14 +245,13 @@ def _by_handler(ready: Iterable[Pending]) -> Iterable[tuple[Handler, list[Pendin
 
 def _message(part: _Part) -> TaskMessage:
     owned, ledger = part.owned, part.owned.ledger
-    events = [
-        Envelope(
-            one.offset, one.d, _text(one), f"{one.decoded.name} {one.decoded.id} at {owned.position_of(one.offset)}"
-        )
-        for one in part.events
-    ]
+    events = [Envelope(one.offset, one.past, one.decoded.lane, _text(one), _label(owned, one)) for one in part.events]
     topic, partition = owned.partition
     return TaskMessage(part.handler, ledger.base, ledger.incarnation, topic, partition, events)
+
+
+def _label(owned: OwnedPartition, pending: Pending) -> str:
+    return f"{pending.decoded.name} {pending.decoded.id} at {owned.position_of(pending.offset)}"
 
 
 def _text(pending: Pending) -> str:

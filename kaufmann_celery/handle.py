@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kaufmann_celery.errors import EventTooLarge, UnavailableError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
@@ -43,6 +43,18 @@ _RETRY_MOST_S = 5.0
 emitting: ContextVar[list[Output] | None] = ContextVar("kaufmann_emitting", default=None)
 
 
+class Given(NamedTuple):
+    """One event of a task, besides its envelope."""
+
+    offset: int
+    d: int
+    #: Which run of the handler this is, from 1; and how many before it failed.
+    attempt: int = 1
+    failures: int = 0
+    #: Events of one number run one after the other.
+    lane: int | None = None
+
+
 @dataclass(slots=True)
 class TaskRun:
     """One execution of one task in one worker."""
@@ -59,14 +71,20 @@ class TaskRun:
     _handled: int = 0
     _done: int = 0
     _spent: float = 0.0
+    _reported_at: float = field(default_factory=time.monotonic)
+    #: Lanes with an event that ran and is not reported yet; and those in which nothing more is run here.
+    _unreported: set[int] = field(default_factory=set)
+    _stopped: set[int] = field(default_factory=set)
 
-    def run(self, events: Sequence[tuple[int, int]], texts: Sequence[str]) -> None:
+    def run(self, events: Sequence[Given], texts: Sequence[str]) -> None:
         """Run the events that this run gets the lease of. Blocks until all are reported."""
-        accepted = self._insist(lambda: self.ledger.begin(events))
-        mine = [(event, text) for event, text in zip(events, texts, strict=True) if event[0] in accepted]
+        leased = [(event.offset, event.d) for event in events]
+        began_at = time.monotonic()
+        accepted = self._insist(lambda: self.ledger.begin(leased))
+        mine = [(event, text) for event, text in zip(events, texts, strict=True) if event.offset in accepted]
         if not mine:
             return
-        with self.runtime.leases.keep(self.ledger, [event for event, _ in mine]) as kept:
+        with self.runtime.leases.keep(self.ledger, [(one.offset, one.d) for one, _ in mine], began_at) as kept:
             try:
                 self._run_all(mine, kept)
             finally:
@@ -74,19 +92,23 @@ class TaskRun:
                 if self._reports:
                     self._report(kept, last=len(mine) == self._done)
 
-    def _run_all(self, mine: Sequence[tuple[tuple[int, int], str]], kept: KeptLease) -> None:
-        reported_at = time.monotonic()
-        for (offset, d), text in mine:
-            self._reports.append(self._run_one(Position(self.topic, self.partition, offset), d, text))
-            self._done += 1
-            if self._done < len(mine) and time.monotonic() - reported_at >= _REPORT_EVERY_S:
+    def _run_all(self, mine: Sequence[tuple[Given, str]], kept: KeptLease) -> None:
+        for given, text in mine:
+            if given.lane in self._unreported:
+                # Were this process to die now, the one before would run again, after this one.
                 self._report(kept, last=False)
-                reported_at = time.monotonic()
+            self._done += 1
+            if given.lane in self._stopped:
+                self._reports.append(Report(given.offset, given.d, held=True))
+            elif self._insist(lambda offset=given.offset: kept.holds(offset)):
+                self._reports.append(self._run_one(given, text))
+            if self._done < len(mine) and time.monotonic() - self._reported_at >= _REPORT_EVERY_S:
+                self._report(kept, last=False)
 
     def _report(self, kept: KeptLease, *, last: bool) -> None:
         text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent)
         reports = self._reports
-        refused = self._insist(lambda: self.ledger.finish(reports, last=last, text=text))
+        refused: set[int] = self._insist(lambda: self.ledger.finish(reports, last=last, text=text))
         kept.drop({report.offset for report in reports})
         if refused:
             log.warning(
@@ -94,40 +116,46 @@ class TaskRun:
                 len(refused), self.handler.pattern,
                 extra={"action": "overtaken", "topic": self.topic, "partition": self.partition},
             )  # fmt: skip
-        self._reports, self._handled, self._spent = [], 0, 0.0
+            self._stopped |= self._unreported
+        self._unreported.clear()
+        self._reports, self._handled, self._spent, self._reported_at = [], 0, 0.0, time.monotonic()
 
-    def _run_one(self, position: Position, d: int, text: str) -> Report:
-        started = time.perf_counter()
-        unpacked = envelope.unpack(text, position, d)
+    def _run_one(self, given: Given, text: str) -> Report:
+        started, failed = time.perf_counter(), len(self.failures)
+        unpacked = envelope.unpack(text, Position(self.topic, self.partition, given.offset), given.attempt)
         if unpacked.error is not None:
             # This dispatch is for `on_error` alone: the runs that failed came before it.
-            outcome = self._failed(unpacked, *unpacked.error, attempts=max(1, d - 1))
-            report = Report(position.offset, d, outcome.encode())
+            outcome = self._failed(unpacked, *unpacked.error, attempts=max(1, given.attempt - 1))
+            report = Report(given.offset, given.d, outcome.encode())
             self.became["handed to on_error"] += 1
         else:
-            report = self._handle(unpacked, d)
+            report = self._handle(unpacked, given)
         self._handled += 1
         self._spent += time.perf_counter() - started
+        if given.lane is not None:
+            self._unreported.add(given.lane)
+            if report.retry_in is not None or len(self.failures) > failed:
+                self._stopped.add(given.lane)
         return report
 
-    def _handle(self, unpacked: envelope.Unpacked, d: int) -> Report:
+    def _handle(self, unpacked: envelope.Unpacked, given: Given) -> Report:
         event = unpacked.event
         try:
             records = self._call(self.handler.function, event, event, first_index=0)
             outcome = (Outcome(records) if records else HANDLED).encode()
         except Exception as raised:  # noqa: BLE001 - the handler's: it becomes the event's failure
             error = as_ours(raised)
-            countdown = self.handler.options.retry.countdown(error, d)
+            countdown = self.handler.options.retry.countdown(error, given.failures + 1)
             if countdown is not None:
                 log.warning(
                     "%s failed (%s), runs again in %.1f s", _label(event), type(error).__name__, countdown,
                     extra=_facts(event, "retry"),
                 )  # fmt: skip
                 self.became["to run again"] += 1
-                return Report(event.offset, d, retry_in=countdown)
-            return Report(event.offset, d, self._failure(unpacked, error).encode())
+                return Report(event.offset, given.d, retry_in=countdown)
+            return Report(event.offset, given.d, self._failure(unpacked, error).encode())
         self.became["handled"] += 1
-        return Report(event.offset, d, outcome)
+        return Report(event.offset, given.d, outcome)
 
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event

@@ -29,6 +29,7 @@ from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.kafka_io.transaction import fence
 from kaufmann_celery.ledger.address import wake_channel
 from kaufmann_celery.ledger.wake import WakeListener, Woken
+from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.partitions.commit_metadata import Committed
@@ -72,18 +73,14 @@ class Ingester:
         failures = Failures(config, runtime.error_events)
         reader = AvroReader(runtime.registry, kaufmann.local_schemas)
         decoder = Decoder(
-            kaufmann.handlers, reader, group=config.consumer_group, max_event_bytes=config.max_event_bytes
-        )
+            kaufmann.handlers, reader, group=config.consumer_group, max_event_bytes=config.max_event_bytes,
+            ordering=Ordering(config, kaufmann.handlers),
+        )  # fmt: skip
         self._dispatcher = Dispatcher(kaufmann, decoder, failures, nudge=self._nudge)
         self._consumption = Consumption(
-            config,
-            self._topics,
-            self._inbox,
-            settling=self._turning,
-            on_revoke=self._commits_at_revoke,
-            wants=self._wants,
-            beat=self._beat,
-        )
+            config, self._topics, self._inbox,
+            settling=self._turning, on_revoke=self._commits_at_revoke, wants=self._wants, beat=self._beat,
+        )  # fmt: skip
         channel = wake_channel(config.redis_prefix, uuid.uuid4().hex)
         self._wake = WakeListener(runtime.ledger, channel, self._inbox)
         self._partitions = Ownership(

@@ -126,7 +126,7 @@ class Config:
     #: Seconds after which offsets are committed, if any moved. Too small and too big: as `commit_threshold`.
     commit_interval: float = setting(seconds, 5.0)
     #: `unordered`, `key` (events with the same `ordering_key` run one after the other) or `partition` (all
-    #: of a partition do). More order, less at a time. Planned: this version has `unordered` alone.
+    #: of a partition do). More order, less at a time.
     ordering: str = setting(choice("unordered", "key", "partition"), "unordered")
     #: What `ordering="key"` compares: `key`, a path such as `payload.order_id`, or a function by its dotted
     #: path (by keyword also itself). Few different keys: few events at a time.

@@ -10,7 +10,6 @@ from kaufmann_celery.outputs.partitioning import STRATEGIES
 def check_available(config: Config) -> None:
     """Raise `ConfigError` where a setting asks for what this version does not have."""
     asked = {
-        "ordering": config.ordering != "unordered",
         "http_address": config.http_address is not None,
         "producer_mod": config.producer_mod is not None,
         "metadata_mod": config.metadata_mod is not None,

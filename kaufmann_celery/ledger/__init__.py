@@ -11,15 +11,17 @@ partition adopts what runs and settles what is finished. Each step is one atomic
 
 from kaufmann_celery.ledger.address import LedgerAddress
 from kaufmann_celery.ledger.connection import LedgerConnection, connect
-from kaufmann_celery.ledger.owner import Claimed, Fenced, OwnerLedger, Raised, Turn
+from kaufmann_celery.ledger.owner import FIRST, Claimed, Fenced, OwnerLedger, Past, Raised, Turn
 from kaufmann_celery.ledger.run import Report, RunLedger
 
 __all__ = [
+    "FIRST",
     "Claimed",
     "Fenced",
     "LedgerAddress",
     "LedgerConnection",
     "OwnerLedger",
+    "Past",
     "Raised",
     "Report",
     "RunLedger",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kaufmann_celery.errors import KaufmannError
 from kaufmann_celery.ledger.address import keys_of
@@ -17,6 +17,9 @@ TTL_S = 30 * 24 * 3600
 #: Bytes and number of outcomes taken at a time.
 _ROUND_BYTES = 4 * 1024 * 1024
 _ROUND_EVENTS = 1000
+
+#: Reasons by which an event may have failed for good.
+_FINAL = frozenset({"time_limit", "revoked", "rejected"})
 
 #: Offsets per script call: Redis runs nothing else meanwhile.
 _CHUNK = 1000
@@ -31,6 +34,36 @@ class Fenced(KaufmannError):
         self.lost = lost
 
 
+class Past(NamedTuple):
+    """What was before an event's next dispatch."""
+
+    #: The number of that dispatch.
+    d: int = 1
+    #: Of the dispatches before it: died alone, failed and are tried again, ended before the handler was called.
+    deaths: int = 0
+    failures: int = 0
+    idle: int = 0
+
+    @property
+    def attempt(self) -> int:
+        """Which run of the handler the dispatch is, from 1."""
+        return self.d - self.idle
+
+
+FIRST = Past()
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A dispatch that ended without an outcome; the event is to be dispatched again, as `past.d`."""
+
+    offset: int
+    past: Past
+    due_ms: int
+    #: `retry`, `held`, `expired`, `died`, `time_limit`, `revoked`, `rejected`.
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """What the ledger already knew of an event that was to be claimed."""
@@ -38,25 +71,13 @@ class Claimed:
     offset: int
     #: `claimed`, `outcome` or `finished`.
     state: str
-    #: Its dispatch number.
-    d: int
-    deaths: int
+    past: Past = FIRST
     #: Whether a worker runs it now.
-    leased: bool
+    leased: bool = False
     #: Milliseconds until it is to be dispatched again; 0 = now.
-    due_in_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """A run that ended without an outcome; the event is to be dispatched again, as number *d*."""
-
-    offset: int
-    d: int
-    deaths: int
-    due_ms: int
-    #: `retry`, `expired`, `died`, `time_limit`, `revoked`, `rejected`.
-    reason: str
+    due_in_ms: int = 0
+    #: How its last dispatch ended, where no owner has heard of that.
+    raised: Raised | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +106,10 @@ class OwnerLedger:
         self._keys = keys_of(base)
         #: A predecessor's claims, until claimed again here: what was raised of them waits for that.
         self._unread: set[int] = set()
-        #: Raised entries that the last turn returned; the next one takes them off the ledger.
+        #: Raised entries heard of: the next turn takes them off the ledger; and those that stay there until the event
+        #: is concluded, because a successor has to hear of them too.
         self._heard: list[str] = []
+        self._kept: set[str] = set()
 
     def own(self, committed: Committed, *, wake: str, vouched: bool = False) -> tuple[set[int], set[int], set[int]]:
         """Take the partition over; return the offsets claimed, with an outcome, and with a finished mark.
@@ -105,18 +128,22 @@ class OwnerLedger:
         _refuse(answer[0])
         self.incarnation = committed.incarnation or ""
         claimed, reported, marked = ({int(offset) for offset in part} for part in answer[1:4])
-        self._unread, self._heard = set(claimed), []
+        self._unread, self._heard, self._kept = set(claimed), [], set()
         return claimed, reported, marked
 
     def claim(self, offsets: Sequence[int]) -> dict[int, Claimed]:
-        """Claim *offsets*; return what was known of those refused. The others are claimed, as d = 1."""
+        """Claim *offsets*; return what was known of those refused. The others are claimed, as d = 1.
+
+        What was raised of a predecessor's claim is heard here.
+        """
         known: dict[int, Claimed] = {}
         for chunk in _chunks(offsets):
             answer = self._run("claim", chunk)
             fields = iter(answer[1:])
-            for offset, state, d, deaths, run, due in zip(*[fields] * 6, strict=True):
+            for offset, state, claim, run, due, entry in zip(*[fields] * 6, strict=True):
+                raised = self._unheard(int(offset), entry)
                 known[int(offset)] = Claimed(
-                    int(offset), state.decode(), int(d), int(deaths), bool(run), int(float(due))
+                    int(offset), state.decode(), _past(claim), bool(run), int(float(due)), raised
                 )
             self._unread.difference_update(chunk)
         return known
@@ -128,12 +155,14 @@ class OwnerLedger:
         """
         limits = [int(may_expire), max_bytes, limit]
         _, now, raised, outcomes = self._run("turn", [*limits, *self._heard])
+        self._heard = []
         entries = {entry.decode(): _raised(entry.decode()) for entry in raised}
-        self._heard = [entry for entry, one in entries.items() if one.offset not in self._unread]
+        self._kept &= entries.keys()
+        new = [one for entry, one in entries.items() if one.offset not in self._unread and self._hear(entry, one)]
         pairs = iter(outcomes)
         return Turn(
             int(now),
-            tuple(sorted((entries[entry] for entry in self._heard), key=lambda one: one.offset)),
+            tuple(sorted(new, key=lambda one: one.offset)),
             {int(offset): outcome for offset, outcome in zip(pairs, pairs, strict=True)},
         )
 
@@ -156,6 +185,24 @@ class OwnerLedger:
         answer = self._run("audit", [])
         return tuple({int(offset) for offset in part} for part in answer[1:5])  # type: ignore[return-value] # four
 
+    def _unheard(self, offset: int, entry: bytes) -> Raised | None:
+        if offset not in self._unread or not entry:
+            return None
+        said = f"{offset} {entry.decode()}"
+        raised = _raised(said)
+        self._hear(said, raised)
+        return raised
+
+    def _hear(self, entry: str, raised: Raised) -> bool:
+        """Note a raised entry; return whether it is new."""
+        if entry in self._kept:
+            return False
+        if raised.reason in _FINAL:
+            self._kept.add(entry)
+        else:
+            self._heard.append(entry)
+        return True
+
     def _run(self, script: str, args: Iterable[Any]) -> Any:
         fence = [self.generation, self.member, self.incarnation]
         answer = self._connection.run(script, self._keys, [*fence, *args])
@@ -168,9 +215,13 @@ def _refuse(word: bytes) -> None:
         raise Fenced(lost=word == b"LOST")
 
 
+def _past(claim: bytes) -> Past:
+    return Past(*map(int, claim.split()[:4])) if claim else FIRST
+
+
 def _raised(entry: str) -> Raised:
-    offset, d, deaths, due, reason = entry.split(" ", 4)
-    return Raised(int(offset), int(d), int(deaths), int(due), reason)
+    offset, d, deaths, failures, idle, due, reason = entry.split(" ", 6)
+    return Raised(int(offset), Past(int(d), int(deaths), int(failures), int(idle)), int(due), reason)
 
 
 def _chunks(offsets: Sequence[int]) -> Iterable[Sequence[int]]:

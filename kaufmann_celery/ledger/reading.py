@@ -96,5 +96,5 @@ def _view(
 
 
 def _claim(text: str, now_ms: float) -> Claim:
-    d, deaths, since = text.split(" ")
+    d, deaths, _, _, since = text.split(" ")
     return Claim(int(d), int(deaths), max(0.0, (now_ms - int(since)) / 1000))

@@ -13,12 +13,14 @@ from kaufmann_celery.ledger.connection import LedgerConnection
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of one event in a run: an outcome, or a retry after so many seconds."""
+    """What became of one event in a run: an outcome, or a retry after so many seconds; or it was held back."""
 
     offset: int
     d: int
     outcome: bytes = b""
     retry_in: float | None = None
+    #: Not run, because one before it in its lane did not succeed.
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ class RunLedger:
         answer = self._run("begin", self.run, int(self.lease * 1000), self.nonce, *_flat(events))
         return {int(offset) for offset in answer}
 
-    def renew(self, events: Sequence[tuple[int, int]], size: int) -> int:
-        """Prolong the lease of (offset, d) pairs; return how many the run still holds. *size*: of its task."""
-        return int(self._run("renew", self.run, int(self.lease * 1000), size, *_flat(events)))
+    def renew(self, events: Sequence[tuple[int, int]], size: int) -> set[int]:
+        """Prolong the lease of (offset, d) pairs; return the offsets the run still holds. *size*: of its task."""
+        return {int(offset) for offset in self._run("renew", self.run, int(self.lease * 1000), size, *_flat(events))}
 
     def vouch(self) -> bool:
         """Prolong this run for the process that holds it; return whether there is such a run. Nothing is put back."""
@@ -55,9 +57,9 @@ class RunLedger:
         """Report; return the offsets refused, because another run holds them or the ledger forgot them."""
         args: list[str | int | bytes] = []
         for report in reports:
-            retry = report.retry_in is not None
-            args += [report.offset, report.d, "retry" if retry else "outcome"]
-            args.append(int((report.retry_in or 0) * 1000) if retry else report.outcome)
+            kind = "held" if report.held else "outcome" if report.retry_in is None else "retry"
+            args += [report.offset, report.d, kind]
+            args.append(report.outcome if kind == "outcome" else int((report.retry_in or 0) * 1000))
         answer = self._run("finish", self.run, int(last), text, *args)
         return {int(offset) for offset in answer}
 

@@ -9,7 +9,8 @@ from kaufmann_celery.errors import WorkerDied
 from kaufmann_celery.outputs.composing import utc_now
 from kaufmann_celery.outputs.error_event import ErrorEvents, FailedEvent, dead_letter, message_of
 from kaufmann_celery.outputs.outcome import Outcome, OutRecord
-from kaufmann_celery.partitions.owned import OwnedPartition, Pending
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import Pending
 
 
 class Failures:
@@ -27,12 +28,12 @@ class Failures:
 
     def worker_died(self, pending: Pending) -> WorkerDied:
         """Return the error of an event that took its worker down too often."""
-        return WorkerDied(f"its worker process died each of the {pending.deaths} times that it ran alone")
+        return WorkerDied(f"its worker process died each of the {pending.past.deaths} times that it ran alone")
 
     def ended(self, owned: OwnedPartition, pending: Pending, error: Exception) -> Outcome:
         """Return what becomes of an event whose run was ended from outside: a hard time limit, a revoke."""
         # The run that was ended has raised the dispatch number already.
-        failed = replace(self._failed(owned, pending, error), attempts=max(1, pending.d - 1))
+        failed = replace(self._failed(owned, pending, error), attempts=max(1, pending.past.attempt - 1))
         return self._outcome(owned, failed)
 
     def refused(self, owned: OwnedPartition, pending: Pending, error: Exception) -> Outcome:
@@ -70,8 +71,8 @@ class Failures:
 
     def _failed(self, owned: OwnedPartition, pending: Pending, error: Exception, payload: object = None) -> FailedEvent:
         return FailedEvent(
-            pending.decoded.name, owned.position_of(pending.offset), type(error).__name__, message_of(error), pending.d,
-            pending.record.timestamp, pending.record.key, pending.decoded.meta,
+            pending.decoded.name, owned.position_of(pending.offset), type(error).__name__, message_of(error),
+            pending.past.attempt, pending.record.timestamp, pending.record.key, pending.decoded.meta,
             pending.decoded.payload() if payload is None else payload,
         )  # fmt: skip
 

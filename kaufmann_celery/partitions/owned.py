@@ -4,78 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from kafka import TopicPartition
 
 from kaufmann_celery.event import Position
-from kaufmann_celery.ledger import Claimed, OwnerLedger, Raised
+from kaufmann_celery.ledger import FIRST, Claimed, OwnerLedger, Raised
 from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.lanes import Lanes
+from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.partitions.watermark import Watermark
-from kaufmann_celery.tasks.envelope import Decoded
 
 #: Offsets read ahead of the loop, per partition, before the partition is paused.
 _READ_AHEAD = 250
-
-
-class Decodes(Protocol):
-    """What turns records into events: see decode.py."""
-
-    def decode(self, record: Any) -> Decoded | None:
-        """Return the event, None where no handler wants it. Raises `UnavailableError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class GoneRecord:
-    """A record that Kafka does not have any more."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp: int = 0
-
-
-@dataclass(slots=True)
-class Pending:
-    """One event that is claimed and not finished."""
-
-    record: Any = field(repr=False)
-    decoded: Decoded
-    d: int = 1
-    deaths: int = 0
-    #: When it was handed to Celery last (monotonic seconds), None = not yet; and its number among all sent.
-    sent_at: float | None = None
-    sent_number: int = 0
-    copies: int = 0
-    #: A worker runs it, when last seen.
-    leased: bool = False
-    #: It waits for its retry, and so holds no slot.
-    waiting: bool = False
-    #: Its outcome is in the ledger.
-    reported: bool = False
-    #: Why it failed, where no worker reports that.
-    failure: Exception | None = field(default=None, repr=False)
-    #: Its `on_error` was sent the failure.
-    told: bool = False
-
-    @property
-    def offset(self) -> int:
-        """The record's offset."""
-        return int(self.record.offset)
-
-    @property
-    def goes_alone(self) -> bool:
-        """Return whether it has a task of its own: it ran before, or it failed."""
-        return self.d > 1 or self.failure is not None
-
-    def sent(self, now: float, number: int) -> None:
-        """Note that it was handed to Celery, in the task with this *number*."""
-        self.sent_at, self.sent_number = now, number
-        self.copies += 1
 
 
 class OwnedPartition:
@@ -103,6 +44,9 @@ class OwnedPartition:
         #: Claimed and to be concluded here: failures that no worker reports.
         self.failing: deque[Pending] = deque()
         self.pending: dict[int, Pending] = {}
+        self.lanes = Lanes()
+        #: Read, and waiting unclaimed for those before them in their lanes.
+        self.parked = 0
         #: Claims of a predecessor whose records have not been read again yet.
         self.adopted: set[int] = set()
         #: Finished before their records were read: by a mark in the ledger, or settled since.
@@ -207,10 +151,35 @@ class OwnedPartition:
         self.finished_early.discard(offset)
         self.uncommitted += 1
 
-    def deliver(self, pending: Pending) -> None:
-        """Note that the record is an event to be claimed."""
+    def deliver(self, pending: Pending) -> bool:
+        """Note that the record is an event; return whether it is to be claimed, or waits for others in its lane."""
         self._next()
-        self.decoded.append(pending)
+        free = self.lanes.enter(pending)
+        if free or pending.offset in self.adopted:
+            self.decoded.append(pending)
+            return True
+        pending.parked = True
+        self.parked += 1
+        return False
+
+    def take_freed(self, room: int) -> int:
+        """Have up to *room* events claimed whose turn in their lanes has come; return how many."""
+        taken = 0
+        while self.lanes.freed and (taken < room or self._is_stuck()):
+            pending = self.lanes.freed.popleft()
+            if pending.offset in self.pending:
+                self.ready.append(pending)
+            else:
+                self.decoded.append(pending)
+                self.parked -= 1
+                taken += 1
+        return taken
+
+    def _is_stuck(self) -> bool:
+        """Return whether all that holds a slot waits for events that have none: adopted under another `ordering`."""
+        if self.lanes.freed[0].offset in self.pending:
+            return True
+        return not self.decoded and bool(self.pending) and all(pending.parked for pending in self.pending.values())
 
     def hold(self) -> None:
         """Note that the record waits for a slot, while those behind it are looked at."""
@@ -238,6 +207,7 @@ class OwnedPartition:
     def finish(self, offset: int) -> None:
         """Note that an event is settled."""
         self.pending.pop(offset, None)
+        self.lanes.leave(offset)
         if offset in self.adopted:
             self.adopted.discard(offset)
             # Claimed after its mark is gone, it would run again.
@@ -259,9 +229,9 @@ class OwnedPartition:
         if known.state == "outcome":
             pending.reported = True
             return
-        pending.d, pending.deaths, pending.leased = known.d, known.deaths, known.leased
+        pending.past, pending.leased = known.past, known.leased
         pending.waiting = not known.leased and known.due_in_ms > 0
-        if not pending.leased and not pending.waiting:
+        if not pending.leased and not pending.waiting and known.raised is None:
             self.ready.append(pending)
 
     def _is_unwanted(self, offset: int, known: Claimed | None) -> bool:
@@ -281,18 +251,16 @@ class OwnedPartition:
         if pending.reported:
             return False
         pending.leased = known is not None and known.leased
-        if known is None:
-            pending.d, pending.deaths, pending.waiting = 1, 0, False
-        else:
-            pending.d, pending.deaths = known.d, known.deaths
+        pending.past = FIRST if known is None else known.past
+        pending.waiting &= known is not None
         # Due later: the next turn says why.
         return not (pending.leased or pending.waiting or (known is not None and known.due_in_ms > 0))
 
     def raised(self, raised: Raised) -> Pending | None:
         """Note that a run ended without an outcome; return the event, where its record is here."""
         pending = self.pending.get(raised.offset)
-        if pending is None or raised.d < pending.d:
+        if pending is None or raised.past.d < pending.past.d:
             return None
-        pending.d, pending.deaths = raised.d, raised.deaths
+        pending.past = raised.past
         pending.leased, pending.copies, pending.sent_at = False, 0, None
         return pending

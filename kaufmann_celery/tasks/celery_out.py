@@ -13,6 +13,7 @@ from kombu.exceptions import BatchPublishError, OperationalError
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.handlers import Handler
+from kaufmann_celery.ledger import Past
 
 #: Tasks per round trip.
 _BATCH = 500
@@ -25,7 +26,8 @@ class Envelope:
     """One event as it goes into a task."""
 
     offset: int
-    d: int
+    past: Past
+    lane: str | None
     text: str = field(repr=False)
     #: For people: `order.placed msg=… `, never the payload.
     label: str = ""
@@ -48,7 +50,7 @@ class TaskMessage:
         """The same events sent again have the same id; a new run has another, for Celery never forgets a revoked id."""
         first, more = self.events[0], len(self.events) - 1
         company = f"+{more}" if more else ""
-        return f"{self.handler.pattern}@{self.topic}:{self.partition}:{first.offset}{company}.{first.d}"
+        return f"{self.handler.pattern}@{self.topic}:{self.partition}:{first.offset}{company}.{first.past.d}"
 
     def args(self) -> list[Any]:
         """The task's arguments; no dict among them, see envelope.py."""
@@ -57,8 +59,16 @@ class TaskMessage:
             self.incarnation,
             self.topic,
             self.partition,
-            [[event.offset, event.d] for event in self.events],
+            self._numbers(),
             [event.text for event in self.events],
+        ]
+
+    def _numbers(self) -> list[list[int | None]]:
+        """Return what `handle.Given` says of each event. Lanes travel as numbers: their names may be secrets."""
+        numbers: dict[str | None, int | None] = {None: None}
+        return [
+            [one.offset, one.past.d, one.past.attempt, one.past.failures, numbers.setdefault(one.lane, len(numbers))]
+            for one in self.events
         ]
 
     def argsrepr(self) -> str:

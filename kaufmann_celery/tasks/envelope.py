@@ -31,6 +31,8 @@ class Decoded:
     meta: Meta = field(default_factory=dict, repr=False)
     key: str | None = field(default=None, repr=False)
     error: EventError | None = None
+    #: Events of one lane and partition run one after the other; None = at any time.
+    lane: str | None = field(default=None, repr=False)
 
     def payload(self) -> Payload:
         """Return the payload, read back from the envelope."""
@@ -70,7 +72,20 @@ def pack(
 def unpack(text: str, position: Position, attempt: int) -> Unpacked:
     """Return the event that `pack` was given."""
     name, key, timestamp_ms, headers, meta, payload, error, *rest = payload_codec.loads(text)
-    event = Event(
+    event = event_of(
+        name, position, key=key, timestamp_ms=timestamp_ms, meta=meta, payload=payload, attempt=attempt,
+        headers=tuple((header, value.encode("latin-1")) for header, value in headers),
+    )  # fmt: skip
+    raw_key = _usual_key(name, key) if not rest else None if rest[0] is None else rest[0].encode("latin-1")
+    return Unpacked(event, (error[0], error[1]) if error else None, raw_key, timestamp_ms)
+
+
+def event_of(
+    name: str, position: Position, *, key: str | None, timestamp_ms: int, headers: Headers, meta: Meta,
+    payload: Payload, attempt: int = 1,
+) -> Event:  # fmt: skip
+    """Return the event as a handler sees it."""
+    return Event(
         name=name,
         payload=payload,
         meta=meta,
@@ -80,11 +95,9 @@ def unpack(text: str, position: Position, attempt: int) -> Unpacked:
         offset=position.offset,
         key=key,
         timestamp=_moment(timestamp_ms),
-        headers=tuple((header, value.encode("latin-1")) for header, value in headers),
+        headers=headers,
         attempt=attempt,
     )
-    raw_key = _usual_key(name, key) if not rest else None if rest[0] is None else rest[0].encode("latin-1")
-    return Unpacked(event, (error[0], error[1]) if error else None, raw_key, timestamp_ms)
 
 
 def _moment(timestamp_ms: int) -> datetime:

@@ -13,7 +13,7 @@ from celery.worker.request import Request
 from celery.worker.state import active_requests
 
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.handle import TaskRun
+from kaufmann_celery.handle import Given, TaskRun
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import RunLedger
 from kaufmann_celery.ledger.wake import wake_text
@@ -72,7 +72,7 @@ class EventRequest(Request):
         ledger, events = self._ledger(), self.args[4]
         text = wake_text(ledger.base, self.task.handler.pattern, 0, 0.0)
         try:
-            ledger.release([(offset, d) for offset, d in events], reason=reason, at_fault=at_fault, text=text)
+            ledger.release([(offset, d) for offset, d, *_ in events], reason=reason, at_fault=at_fault, text=text)
         except UnavailableError:
             # The lease runs out by itself, and the owner then sends the events again.
             log.warning("Redis is away; %s waits for its lease to end", self.id, extra={"action": "release"})
@@ -107,14 +107,14 @@ class EventTask(Task):
         incarnation: str,
         topic: str,
         partition: int,
-        events: list[list[int]],
+        events: list[list[Any]],
         texts: list[str],
     ) -> str:
         """Handle the events; raise the first handler's failure, so that Celery and Flower show it."""
         runtime = runtime_of(self.kaufmann)
         ledger = RunLedger(runtime.ledger, base, incarnation, run_id(self.request.id), self.kaufmann.config.lease)
         run = TaskRun(runtime, self.handler, ledger, topic, partition)
-        run.run([(offset, d) for offset, d in events], texts)
+        run.run([Given(*event) for event in events], texts)
         if run.failures:
             raise run.failures[0]
         return ", ".join(f"{many} {what}" for what, many in run.became.items()) or "nothing to do: already run"

@@ -13,7 +13,8 @@ from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 from kaufmann_celery.ledger import Raised
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.outputs.outcome import Outcome
-from kaufmann_celery.partitions.owned import OwnedPartition, Pending
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import Pending
 
 log = logging.getLogger(__name__)
 
@@ -36,25 +37,27 @@ class Reruns:
         """Make the events ready whose time has come."""
         while self._waiting and self._waiting[0][0] <= now:
             _, _, owned, pending, d = heapq.heappop(self._waiting)
-            if pending.waiting and pending.d == d:
+            if pending.waiting and pending.past.d == d:
                 pending.waiting = False
                 owned.ready.append(pending)
 
     def wait(self, owned: OwnedPartition, pending: Pending, seconds: float) -> None:
         """Run *pending* again in so many seconds."""
         pending.waiting = True
-        entry = (time.monotonic() + seconds, next(self._numbers), owned, pending, pending.d)
+        entry = (time.monotonic() + seconds, next(self._numbers), owned, pending, pending.past.d)
         heapq.heappush(self._waiting, entry)
 
-    def ended(self, owned: OwnedPartition, pending: Pending, raised: Raised, now_ms: int) -> None:
-        """Decide what becomes of *pending*, whose run ended as *raised* says."""
+    def ended(self, owned: OwnedPartition, pending: Pending, raised: Raised, wait_s: float) -> None:
+        """Decide what becomes of *pending*, whose dispatch ended as *raised* says, and is due in *wait_s*."""
         if raised.reason == "retry":
-            self.wait(owned, pending, (raised.due_ms - now_ms) / 1000)
+            self.wait(owned, pending, wait_s)
+        elif raised.reason == "held":
+            owned.ready.append(pending)
         elif raised.reason == "time_limit":
-            self._over_time(owned, pending, ran=raised.d - 1)
+            self._over_time(owned, pending)
         elif raised.reason in ("revoked", "rejected"):
             self._fail(owned, pending, TaskRevokedError("its task was revoked"))
-        elif pending.deaths >= self._max_attempts:
+        elif pending.past.deaths >= self._max_attempts:
             self._fail(owned, pending, self._failures.worker_died(pending))
         else:
             log.warning(
@@ -68,7 +71,7 @@ class Reruns:
 
     def adopted(self, owned: OwnedPartition, pending: Pending) -> None:
         """Give up an adopted event that already took its worker down too often; the others are ready."""
-        if pending.deaths >= self._max_attempts and pending.failure is None:
+        if pending.past.deaths >= self._max_attempts and pending.failure is None:
             owned.ready.remove(pending)
             self._fail(owned, pending, self._failures.worker_died(pending))
 
@@ -96,10 +99,10 @@ class Reruns:
             owned.failing.clear()
         return bool(outcomes)
 
-    def _over_time(self, owned: OwnedPartition, pending: Pending, *, ran: int) -> None:
+    def _over_time(self, owned: OwnedPartition, pending: Pending) -> None:
         handler = pending.decoded.handler
         error = TimeLimitExceeded(handler.options.time_limit if handler else None)
-        countdown = handler.options.retry.countdown(error, ran) if handler else None
+        countdown = handler.options.retry.countdown(error, pending.past.failures) if handler else None
         if countdown is None:
             self._fail(owned, pending, error)
         else:

@@ -30,16 +30,16 @@ class RetryPolicy:
     autoretry_for: tuple[type[BaseException], ...] = ()
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
 
-    def countdown(self, error: BaseException, attempt: int, draw: Callable[[], float] = random) -> float | None:
-        """Return the seconds until the next run, None where the failure is final. *attempt* counts from 1."""
-        if not self._applies(error) or attempt > self._most():
+    def countdown(self, error: BaseException, failures: int, draw: Callable[[], float] = random) -> float | None:
+        """Return the seconds until the next run, None where the failure is final. *failures*: this one included."""
+        if not self._applies(error) or failures > self._most():
             return None
         if isinstance(error, Retry) and error.countdown is not None:
             return min(max(0.0, error.countdown), _LONGEST_S)
         if self.retry_backoff is False:
             return 0.0
         first = 1.0 if self.retry_backoff is True else float(self.retry_backoff)
-        delay = min(self.retry_backoff_max, first * 2.0 ** min(attempt - 1, 62))
+        delay = min(self.retry_backoff_max, first * 2.0 ** min(failures - 1, 62))
         return delay * draw() if self.retry_jitter else delay
 
     def _most(self) -> int:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from kaufmann_celery.handlers import Handler
-from kaufmann_celery.partitions.owned import OwnedPartition, Pending
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import Pending
 
 #: Seconds after which a task that nobody began is looked into; doubled with each copy sent.
 _LOST_AFTER_S = 3.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -19,8 +20,9 @@ _MISSES = 2
 class KeptLease:
     """The events that one run still holds."""
 
-    def __init__(self, ledger: RunLedger, events: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, ledger: RunLedger, events: Sequence[tuple[int, int]], kept_at: float) -> None:
         self.ledger = ledger
+        self._kept_at = kept_at
         self.size = len(events)
         self._events = dict(events)
         self._missed = 0
@@ -32,14 +34,28 @@ class KeptLease:
             for offset in offsets:
                 self._events.pop(offset, None)
 
-    def renew(self) -> None:
-        """Renew once. Raises `UnavailableError` where Redis is away."""
+    def holds(self, offset: int) -> bool:
+        """Return whether the run may start with this event: asks the ledger where its lease may have run out.
+
+        Raises `UnavailableError` where Redis is away.
+        """
+        return time.monotonic() - self._kept_at < self.ledger.lease or offset in self.renew()
+
+    def renew(self) -> set[int]:
+        """Renew once; return the offsets still held. Raises `UnavailableError` where Redis is away."""
         with self._lock:
             events = list(self._events.items())
-        if events and not self.ledger.renew(events, self.size):
+        if not events:
+            return set()
+        now = time.monotonic()
+        held = self.ledger.renew(events, self.size)
+        if held:
+            self._kept_at = now
+        else:
             self._missed += 1
             if self._missed == _MISSES:
                 log.warning("a run lost its lease; its outcome will be dropped", extra={"action": "lease_lost"})
+        return held
 
 
 class Leases:
@@ -52,9 +68,9 @@ class Leases:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def keep(self, ledger: RunLedger, events: Sequence[tuple[int, int]]) -> Iterator[KeptLease]:
-        """Renew the lease of *events* until the block ends."""
-        kept = KeptLease(ledger, events)
+    def keep(self, ledger: RunLedger, events: Sequence[tuple[int, int]], since: float) -> Iterator[KeptLease]:
+        """Renew the lease of *events*, begun at *since* (monotonic seconds), until the block ends."""
+        kept = KeptLease(ledger, events, since)
         with self._lock:
             self._kept.add(kept)
             if self._thread is None or not self._thread.is_alive():

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from kaufmann_celery.ledger import FIRST, Past
 from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_scene import Held
 
@@ -26,7 +27,7 @@ class Model:
     incarnation: str | None = None
     generation: int = 0
     member: str = ""
-    claims: dict[int, tuple[int, int]] = field(default_factory=dict)
+    claims: dict[int, Past] = field(default_factory=dict)
     leases: dict[int, str] = field(default_factory=dict)
     #: run -> (size of its task, which execution began it)
     runs: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class Model:
     outcomes: dict[int, bytes] = field(default_factory=dict)
     marks: set[int] = field(default_factory=set)
     due: set[int] = field(default_factory=set)
-    raised: dict[int, tuple[int, int, str]] = field(default_factory=dict)
+    raised: dict[int, tuple[Past, str]] = field(default_factory=dict)
 
     def held(self) -> Held:
         owned = self.incarnation is not None
@@ -56,8 +57,8 @@ class Model:
 
     def own(self, generation: int, member: str, committed: Committed, *, vouched: bool) -> None:
         another = self.incarnation != committed.incarnation
-        later = generation < self.generation or (generation == self.generation and member != self.member)
-        if self.incarnation is not None and later and not (another and vouched):
+        older = generation < self.generation or (generation == self.generation and member != self.member)
+        if self.incarnation is not None and (older or another) and not (another and vouched):
             raise Refused("FENCED")
         if another:
             self.__init__()  # type: ignore[misc] # all of it is another history's
@@ -85,7 +86,7 @@ class Model:
             elif offset in self.marks:
                 known[offset] = "finished"
             else:
-                self.claims[offset] = (1, 0)
+                self.claims[offset] = FIRST
         return known
 
     def expire(self) -> None:
@@ -96,7 +97,7 @@ class Model:
             self.runs.pop(run, None)
         self.expired.clear()
 
-    def hear(self, heard: Mapping[int, tuple[int, int, str]]) -> None:
+    def hear(self, heard: Mapping[int, tuple[Past, str]]) -> None:
         for offset, entry in heard.items():
             if self.raised.get(offset) == entry:
                 del self.raised[offset]
@@ -134,33 +135,34 @@ class Model:
             self.expired.discard(run)
         return accepted
 
-    def renew(self, incarnation: str, run: str, events: Iterable[tuple[int, int]], size: int) -> int:
+    def renew(self, incarnation: str, run: str, events: Iterable[tuple[int, int]], size: int) -> set[int]:
         if self.incarnation != incarnation:
-            return 0
-        held = 0
+            return set()
+        held = set()
         for offset, d in events:
             if offset not in self.leases and self.d(offset) == d:
                 self.lease(offset, run)
-            held += self.leases.get(offset) == run
+            if self.leases.get(offset) == run:
+                held.add(offset)
         if held:
             self.runs[run] = (size, "-")
             self.expired.discard(run)
         return held
 
     def finish(
-        self, incarnation: str, run: str, reports: Iterable[tuple[int, int, bytes | None]], *, last: bool
+        self, incarnation: str, run: str, reports: Iterable[tuple[int, int, bytes | str]], *, last: bool
     ) -> set[int]:
-        """Take reports; an outcome of None asks for a retry."""
+        """Take reports: outcomes, or `retry` or `held`."""
         refused = set()
         for offset, d, outcome in reports:
             known = self.incarnation == incarnation
             if known and self.d(offset) == d and self.leases.get(offset, run) == run:
-                if outcome is None:
-                    self.again(offset, alone=False, reason="retry")
+                if isinstance(outcome, str):
+                    self.again(offset, alone=False, reason=outcome)
                 else:
                     self.drop(offset)
                     self.outcomes[offset] = outcome
-            elif not known or outcome is None or self.outcomes.get(offset) != outcome:
+            elif not known or isinstance(outcome, str) or self.outcomes.get(offset) != outcome:
                 refused.add(offset)
         if last:
             self.end(run)
@@ -181,7 +183,7 @@ class Model:
     # Parts
 
     def d(self, offset: int) -> int | None:
-        return self.claims[offset][0] if offset in self.claims else None
+        return self.claims[offset].d if offset in self.claims else None
 
     def lease(self, offset: int, run: str) -> None:
         self.leases[offset] = run
@@ -189,11 +191,12 @@ class Model:
         self.raised.pop(offset, None)
 
     def again(self, offset: int, *, alone: bool, reason: str) -> None:
-        d, deaths = self.claims[offset]
-        self.claims[offset] = (d + 1, deaths + alone)
+        past = self.claims[offset]
+        failed, idle = reason in ("retry", "time_limit"), reason in ("held", "revoked", "rejected")
+        self.claims[offset] = Past(past.d + 1, past.deaths + alone, past.failures + failed, past.idle + idle)
         self.leases.pop(offset, None)
         self.due.add(offset)
-        self.raised[offset] = (*self.claims[offset], reason)
+        self.raised[offset] = (self.claims[offset], reason)
 
     def drop(self, offset: int) -> None:
         for kept in (self.claims, self.leases, self.outcomes, self.raised):

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaufmann_celery.ledger import LedgerAddress, LedgerConnection, OwnerLedger, Report, RunLedger, Turn
+from kaufmann_celery.ledger import LedgerAddress, LedgerConnection, OwnerLedger, Past, Report, RunLedger, Turn
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.partitions.commit_metadata import Committed
 
@@ -21,16 +21,15 @@ class Held:
 
     #: `incarnation`, `generation`, `member`.
     owner: tuple[str | None, str | None, str | None]
-    #: offset -> (d, deaths)
-    claims: dict[int, tuple[int, int]]
+    claims: dict[int, Past]
     leases: dict[int, str]
     #: run -> events in its task
     runs: dict[str, int]
     outcomes: dict[int, bytes]
     marks: set[int]
     due: set[int]
-    #: offset -> (d, deaths, reason)
-    raised: dict[int, tuple[int, int, str]]
+    #: offset -> what was before, and why the last dispatch ended
+    raised: dict[int, tuple[Past, str]]
 
 
 @dataclass
@@ -92,19 +91,18 @@ class LedgerScene:
         said, claimed, leased, running, reported, again, marked, waiting = pipeline.execute()
         return Held(
             tuple(part and part.decode() for part in said),
-            {int(offset): _numbers_of(claim) for offset, claim in claimed.items()},
+            {int(offset): _past_of(claim) for offset, claim in claimed.items()},
             {int(offset): run.decode() for offset, run in leased.items()},
-            {run.decode(): _numbers_of(entry)[1] for run, entry in running.items()},
+            {run.decode(): int(entry.split()[1]) for run, entry in running.items()},
             {int(offset): outcome for offset, outcome in reported.items()},
             {int(offset) for offset in marked},
             {int(offset) for offset in waiting},
-            {int(offset): (*_numbers_of(entry), entry.split()[3].decode()) for offset, entry in again.items()},
+            {int(offset): (_past_of(entry), entry.split()[5].decode()) for offset, entry in again.items()},
         )
 
 
-def _numbers_of(text: bytes) -> tuple[int, int]:
-    first, second = text.split()[:2]
-    return int(first), int(second)
+def _past_of(text: bytes) -> Past:
+    return Past(*map(int, text.split()[:4]))
 
 
 def looked(owner: OwnerLedger, *, may_expire: bool = False) -> Turn:

@@ -21,7 +21,7 @@ class TestExpiring:
         scene.let_expire("company")
         raised = looked(owner, may_expire=True).raised
 
-        assert [(one.offset, one.d, one.deaths, one.reason) for one in raised] == [
+        assert [(one.offset, one.past.d, one.past.deaths, one.reason) for one in raised] == [
             (1, 2, 1, "expired"), (2, 2, 0, "expired"), (3, 2, 0, "expired")
         ]  # fmt: skip
         assert scene.held().leases == {}
@@ -89,7 +89,7 @@ class TestExpiring:
         assert scene.held().runs == {"run": 0}
         scene.let_expire("run")
 
-        assert [(one.d, one.deaths) for one in looked(owner, may_expire=True).raised] == [(2, 0)]
+        assert [(one.past.d, one.past.deaths) for one in looked(owner, may_expire=True).raised] == [(2, 0)]
 
     def test_a_lease_whose_claim_redis_evicted_is_dropped(self, scene: LedgerScene) -> None:
         owner = scene.owner()
@@ -119,7 +119,7 @@ class TestRaised:
         died(scene.run(), (1, 1))
         scene.connection.run("turn", keys_of(scene.base), [1, "m", "history", 0, 1000, 10])
 
-        assert [one.d for one in looked(owner).raised] == [2]
+        assert [one.past.d for one in looked(owner).raised] == [2]
 
     def test_what_was_heard_of_takes_nothing_later_off_the_ledger(self, scene: LedgerScene) -> None:
         owner = scene.owner()
@@ -127,7 +127,7 @@ class TestRaised:
         for d in (1, 2):
             scene.run().begin([(1, d)])
             died(scene.run(), (1, d))
-            assert [one.d for one in looked(owner).raised] == [d + 1]
+            assert [one.past.d for one in looked(owner).raised] == [d + 1]
 
     def test_the_next_owner_hears_why_once_it_has_the_record(self, scene: LedgerScene) -> None:
         scene.owner(1).claim([1])
@@ -135,9 +135,26 @@ class TestRaised:
         owner = scene.owner(2)
 
         assert looked(owner).raised == ()
-        owner.claim([1])
-        assert [one.reason for one in looked(owner).raised] == ["revoked"]
+        known = owner.claim([1])[1]
+        assert known.raised is not None
+        assert known.raised.reason == "revoked"
         assert looked(owner).raised == ()
+
+    @pytest.mark.parametrize(("reason", "owners"), [("revoked", 3), ("time_limit", 3), ("died", 2)])
+    def test_why_an_event_may_have_failed_for_good_is_told_every_owner_until_it_is_concluded(
+        self, scene: LedgerScene, reason: str, owners: int
+    ) -> None:
+        scene.owner(1).claim([1])
+        scene.run().release([(1, 1)], reason=reason, at_fault=False, text="")
+        heard = []
+        for generation in (2, 3):
+            owner = scene.owner(generation)
+            heard.append(owner.claim([1])[1].raised)
+            looked(owner)
+
+        assert [one.reason for one in heard if one] == [reason] * (owners - 1)
+        owner.conclude({1: b"failed"})
+        assert scene.held().raised == {}
 
     def test_what_runs_again_is_not_told_any_more(self, scene: LedgerScene) -> None:
         scene.owner(1).claim([1])

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from kaufmann_celery.ledger import Fenced, LedgerConnection, OwnerLedger, Report, RunLedger
+from kaufmann_celery.ledger import FIRST, Fenced, LedgerConnection, OwnerLedger, Past, Report, RunLedger
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_model import Model, Refused
@@ -49,7 +49,7 @@ class Owner:
     vouched: bool = False
     #: What its last turn told it to settle, and what it heard was raised.
     found: dict[int, bytes] = field(default_factory=dict)
-    heard: dict[int, tuple[int, int, str]] = field(default_factory=dict)
+    heard: dict[int, tuple[Past, str]] = field(default_factory=dict)
     unread: set[int] = field(default_factory=set)
     #: What it has settled. Another owner knows it from the commit, or from the mark.
     settled: set[int] = field(default_factory=set)
@@ -169,30 +169,39 @@ class LedgerMachine(RuleBasedStateMachine):
         owner = self.draw_owner(data)
         wanted = [offset for offset in offsets if not self.kafka.holds(offset)]
 
-        def real() -> dict[int, tuple[str, int, int, bool]]:
+        def real() -> dict[int, tuple[str, Past, bool, str | None]]:
             known = owner.ledger.claim(wanted)
-            return {offset: (one.state, one.d, one.deaths, one.leased) for offset, one in known.items()}
+            return {
+                offset: (one.state, one.past, one.leased, None if one.raised is None else one.raised.reason)
+                for offset, one in known.items()
+            }
 
-        def expected() -> dict[int, tuple[str, int, int, bool]]:
+        def expected() -> dict[int, tuple[str, Past, bool, str | None]]:
             self.fence(owner)
             known = self.model.claim(wanted)
             return {
-                offset: (state, *self.model.claims.get(offset, (0, 0)), offset in self.model.leases)
+                offset: (state, self.model.claims.get(offset, FIRST), offset in self.model.leases, unheard(offset))
                 for offset, state in known.items()
             }
 
+        def unheard(offset: int) -> str | None:
+            return self.model.raised[offset][1] if offset in owner.unread & self.model.raised.keys() else None
+
         if wanted and self.compare(real, expected) is not None:
+            for offset in owner.unread.intersection(wanted):
+                if offset in self.model.raised:
+                    owner.heard[offset] = self.model.raised[offset]
             owner.unread.difference_update(wanted)
 
     @rule(data=st.data(), may_expire=st.booleans())
     def turn(self, data: st.DataObject, *, may_expire: bool) -> None:
         owner = self.draw_owner(data)
 
-        def real() -> tuple[dict[int, tuple[int, int, str]], dict[int, bytes]]:
+        def real() -> tuple[dict[int, tuple[Past, str]], dict[int, bytes]]:
             turn = looked(owner.ledger, may_expire=may_expire)
-            return {one.offset: (one.d, one.deaths, one.reason) for one in turn.raised}, dict(turn.outcomes)
+            return {one.offset: (one.past, one.reason) for one in turn.raised}, dict(turn.outcomes)
 
-        def expected() -> tuple[dict[int, tuple[int, int, str]], dict[int, bytes]]:
+        def expected() -> tuple[dict[int, tuple[Past, str]], dict[int, bytes]]:
             self.fence(owner)
             self.model.hear(owner.heard)
             if may_expire:
@@ -280,7 +289,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def dispatch(self, data: st.DataObject) -> None:
         offsets = data.draw(st.lists(st.sampled_from(sorted(self.model.claims)), min_size=1, max_size=3, unique=True))
-        events = [(offset, self.model.claims[offset][0]) for offset in offsets]
+        events = [(offset, self.model.claims[offset].d) for offset in offsets]
         self.tasks.append((str(self.model.incarnation), events))
 
     @precondition(lambda self: self.tasks)
@@ -317,8 +326,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert run.ledger.renew(run.events, len(run.events)) == expected
 
     @precondition(lambda self: self.runs)
-    @rule(data=st.data(), outcome=st.sampled_from([b"", b"a", b"b", None]))
-    def finish(self, data: st.DataObject, outcome: bytes | None) -> None:
+    @rule(data=st.data(), outcome=st.sampled_from([b"", b"a", b"b", "retry", "held"]))
+    def finish(self, data: st.DataObject, outcome: bytes | str) -> None:
         """Report some or all; report again what was reported, as after a lost answer."""
         run = data.draw(st.sampled_from(self.runs[-4:]))
         count = data.draw(st.integers(1, len(run.events)))
@@ -326,7 +335,9 @@ class LedgerMachine(RuleBasedStateMachine):
         reports = [(offset, d, outcome) for offset, d in run.events[:count]]
         expected = self.model.finish(run.ledger.incarnation, run.ledger.run, reports, last=last)
         said = [
-            Report(offset, d, retry_in=60.0) if outcome is None else Report(offset, d, outcome)
+            Report(offset, d, outcome)
+            if isinstance(outcome, bytes)
+            else Report(offset, d, retry_in=60.0 if outcome == "retry" else None, held=outcome == "held")
             for offset, d in run.events[:count]
         ]
         assert run.ledger.finish(said, last=last, text="") == expected
@@ -390,9 +401,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.counted_deaths_are_deaths_alone(held)
 
     def counted_deaths_are_deaths_alone(self, held: Held) -> None:
-        for offset, (d, deaths) in held.claims.items():
-            assert deaths < d
-            assert deaths <= self.deaths.get((self.losses, str(self.model.incarnation), offset), 0)
+        for offset, past in held.claims.items():
+            assert past.deaths + past.failures + past.idle < past.d
+            assert past.deaths <= self.deaths.get((self.losses, str(self.model.incarnation), offset), 0)
 
     # Parts
 

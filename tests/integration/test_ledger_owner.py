@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kaufmann_celery.ledger import Claimed, Fenced
+from kaufmann_celery.ledger import Claimed, Fenced, Past
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_scene import NOTHING, LedgerScene, died, looked, report, retry
@@ -22,12 +22,20 @@ class TestOwning:
     def test_a_commit_of_another_incarnation_discards_the_ledger(self, scene: LedgerScene) -> None:
         scene.owner().claim([1])
         scene.run().begin([(1, 1)])
-        taken = scene.owner(2, committed=OTHER)
+        taken = scene.owner(2, committed=OTHER, vouched=True)
 
         assert taken.incarnation == "other"
         held = scene.held()
         assert held.owner == ("other", "2", "m")
         assert (held.claims, held.leases, held.runs) == ({}, {}, {})
+
+    def test_a_ledger_that_has_an_owner_is_discarded_on_kafkas_word_alone(self, scene: LedgerScene) -> None:
+        scene.owner(1, "n").claim([1])
+        held = scene.held()
+
+        with pytest.raises(Fenced):
+            scene.owner(2, "m", committed=OTHER)
+        assert scene.held() == held
 
     def test_a_zombie_of_an_older_incarnation_deletes_nothing(self, scene: LedgerScene) -> None:
         """It read the commit, slept, and the group was reset meanwhile and goes on."""
@@ -77,7 +85,7 @@ class TestOwning:
         if refused:
             with pytest.raises(Fenced):
                 scene.owner(1, "n", committed=committed, vouched=vouched)
-            assert scene.held().claims == {1: (1, 0)}
+            assert scene.held().claims == {1: Past(1, 0)}
         else:
             scene.owner(1, "n", committed=committed, vouched=vouched)
             assert scene.held().claims == {}
@@ -86,7 +94,7 @@ class TestOwning:
         scene.owner(1, "m").claim([1])
         scene.owner(1, "m")
 
-        assert scene.held().claims == {1: (1, 0)}
+        assert scene.held().claims == {1: Past(1, 0)}
 
     def test_what_is_left_of_a_ledger_whose_owner_has_expired_is_another_history(self, scene: LedgerScene) -> None:
         scene.owner().claim([1])
@@ -185,7 +193,7 @@ def every_call(owner: Any) -> list[Any]:
 class TestClaiming:
     def test_a_new_event_is_claimed_as_number_one(self, scene: LedgerScene) -> None:
         assert scene.owner().claim([4, 9]) == {}
-        assert scene.held().claims == {4: (1, 0), 9: (1, 0)}
+        assert scene.held().claims == {4: Past(1, 0), 9: Past(1, 0)}
 
     def test_claim_refuses_what_is_claimed_has_an_outcome_or_a_mark(self, scene: LedgerScene) -> None:
         owner = scene.owner()
@@ -197,10 +205,10 @@ class TestClaiming:
         owner.settle([3])
 
         assert owner.claim([1, 2, 3, 4, 5]) == {
-            1: Claimed(1, "claimed", 1, 0, leased=True, due_in_ms=0),
-            2: Claimed(2, "outcome", 0, 0, leased=False, due_in_ms=0),
-            3: Claimed(3, "finished", 0, 0, leased=False, due_in_ms=0),
-            4: Claimed(4, "claimed", 1, 0, leased=False, due_in_ms=0),
+            1: Claimed(1, "claimed", Past(1, 0), leased=True),
+            2: Claimed(2, "outcome"),
+            3: Claimed(3, "finished"),
+            4: Claimed(4, "claimed", Past(1, 0), leased=False),
         }
 
     def test_claim_tells_dispatch_number_and_deaths_of_what_is_to_run_again_now(self, scene: LedgerScene) -> None:
@@ -209,7 +217,7 @@ class TestClaiming:
         scene.run().begin([(1, 1)])
         died(scene.run(), (1, 1))
 
-        assert owner.claim([1]) == {1: Claimed(1, "claimed", 2, 1, leased=False, due_in_ms=0)}
+        assert owner.claim([1]) == {1: Claimed(1, "claimed", Past(2, 1), leased=False)}
 
     def test_claim_tells_how_long_it_is_until_a_retry_is_due(self, scene: LedgerScene) -> None:
         owner = scene.owner()
@@ -218,7 +226,7 @@ class TestClaiming:
         retry(scene.run(), (1, 1), seconds=60.0)
         known = owner.claim([1])[1]
 
-        assert (known.state, known.d, known.leased) == ("claimed", 2, False)
+        assert (known.state, known.past.d, known.leased) == ("claimed", 2, False)
         assert 55_000 < known.due_in_ms <= 60_000
 
     def test_thousands_are_claimed_in_several_calls(self, scene: LedgerScene) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaufmann_celery.ledger import Raised
+from kaufmann_celery.ledger import Past, Raised, Report
 from tests.integration.ledger_scene import LedgerScene, died, looked, report, retry
 
 
@@ -45,13 +45,24 @@ class TestRunning:
         owner.settle([1])
         assert scene.run("b").begin([(1, 1)]) == set()
 
+    def test_what_was_held_back_goes_again_at_once_and_counts_as_no_attempt(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1])
+        run = scene.run()
+        run.begin([(1, 1)])
+        run.finish([Report(1, 1, held=True)], last=True, text="")
+
+        (raised,) = looked(owner).raised
+        assert (raised.reason, raised.past, raised.past.attempt) == ("held", Past(2, idle=1), 1)
+        assert scene.held().leases == {}
+
     def test_a_missing_lease_is_put_back_by_renew_where_nobody_holds_one(self, scene: LedgerScene) -> None:
         scene.owner().claim([1])
         run = scene.run()
         run.begin([(1, 1)])
         scene.lose_leases_of("run")
 
-        assert run.renew([(1, 1)], 1) == 1
+        assert run.renew([(1, 1)], 1) == {1}
         assert scene.held().leases == {1: "run"}
         assert scene.run("copy").begin([(1, 1)]) == set()
 
@@ -62,7 +73,7 @@ class TestRunning:
         scene.lose_leases_of("run")
         scene.run("other").begin([(1, 1)])
 
-        assert run.renew([(1, 1)], 1) == 0
+        assert run.renew([(1, 1)], 1) == set()
         assert scene.held().leases == {1: "other"}
 
     def test_renew_puts_no_lease_back_once_the_dispatch_number_was_raised(self, scene: LedgerScene) -> None:
@@ -73,7 +84,7 @@ class TestRunning:
         scene.let_expire("run")
         looked(owner, may_expire=True)
 
-        assert run.renew([(1, 1)], 1) == 0
+        assert run.renew([(1, 1)], 1) == set()
         assert scene.held().runs == {}
 
     def test_renew_prolongs_by_one_lease_from_now(self, scene: LedgerScene) -> None:
@@ -216,7 +227,7 @@ class TestFinishing:
         retry(scene.run(), (1, 1), seconds=60.0)
         turn = looked(owner)
 
-        assert [(one.offset, one.d, one.deaths, one.reason) for one in turn.raised] == [(1, 2, 0, "retry")]
+        assert [(one.offset, one.past.d, one.past.deaths, one.reason) for one in turn.raised] == [(1, 2, 0, "retry")]
         assert 55_000 < turn.raised[0].due_ms - turn.now_ms <= 60_000
 
     def test_a_report_wakes_the_owner(self, scene: LedgerScene) -> None:
@@ -237,7 +248,7 @@ class TestDeaths:
 
         assert died(scene.run(), (1, 1)) == 1
         turn = looked(owner)
-        assert turn.raised == (Raised(1, 2, 1, turn.raised[0].due_ms, "died"),)
+        assert turn.raised == (Raised(1, Past(2, 1), turn.raised[0].due_ms, "died"),)
         assert turn.now_ms - 10_000 < turn.raised[0].due_ms <= turn.now_ms
 
     def test_a_death_in_company_counts_for_nobody(self, scene: LedgerScene) -> None:
@@ -246,7 +257,7 @@ class TestDeaths:
         scene.run().begin([(1, 1), (2, 1)])
 
         assert died(scene.run(), (1, 1), (2, 1)) == 2
-        assert [(one.d, one.deaths) for one in looked(owner).raised] == [(2, 0), (2, 0)]
+        assert [(one.past.d, one.past.deaths) for one in looked(owner).raised] == [(2, 0), (2, 0)]
 
     def test_the_last_of_a_task_did_not_die_alone(self, scene: LedgerScene) -> None:
         owner = scene.owner()
@@ -257,7 +268,7 @@ class TestDeaths:
         run.renew([(2, 1)], 2)
         died(run, (1, 1), (2, 1))
 
-        assert [(one.offset, one.deaths) for one in looked(owner).raised] == [(2, 0)]
+        assert [(one.offset, one.past.deaths) for one in looked(owner).raised] == [(2, 0)]
 
     def test_a_death_by_deploy_counts_for_nobody(self, scene: LedgerScene) -> None:
         owner = scene.owner()
@@ -265,14 +276,14 @@ class TestDeaths:
         scene.run().begin([(1, 1)])
         died(scene.run(), (1, 1), at_fault=False)
 
-        assert looked(owner).raised[0].deaths == 0
+        assert looked(owner).raised[0].past.deaths == 0
 
     def test_a_task_that_was_revoked_before_it_ran_is_released_and_counts_for_nobody(self, scene: LedgerScene) -> None:
         owner = scene.owner()
         owner.claim([1])
         scene.run().release([(1, 1)], reason="revoked", at_fault=True, text="")
 
-        assert [(one.d, one.deaths, one.reason) for one in looked(owner).raised] == [(2, 0, "revoked")]
+        assert [(one.past.d, one.past.deaths, one.reason) for one in looked(owner).raised] == [(2, 0, "revoked")]
 
     def test_release_by_another_run_or_of_another_number_changes_nothing(self, scene: LedgerScene) -> None:
         scene.owner().claim([1])
@@ -288,4 +299,4 @@ class TestDeaths:
         died(scene.run(), (1, 1))
 
         assert died(scene.run(), (1, 1)) == 0
-        assert scene.held().claims == {1: (2, 1)}
+        assert scene.held().claims == {1: Past(2, 1)}

@@ -37,7 +37,7 @@ class TestSettling:
 
         held = scene.held()
         assert (held.claims, held.leases, held.marks) == ({}, {}, {1})
-        assert scene.run().renew([(1, 1)], 1) == 0
+        assert scene.run().renew([(1, 1)], 1) == set()
         assert report(scene.run(), (1, 1)) == {1}
 
     def test_marks_go_only_when_a_commit_covers_them(self, scene: LedgerScene) -> None:

@@ -10,9 +10,10 @@ from kafka import TopicPartition
 
 from kaufmann_celery.errors import EventError, UnavailableError
 from kaufmann_celery.handlers import Handler, Options
-from kaufmann_celery.ledger import LedgerConnection, OwnerLedger
+from kaufmann_celery.ledger import FIRST, LedgerConnection, OwnerLedger
 from kaufmann_celery.partitions.commit_metadata import Committed
-from kaufmann_celery.partitions.owned import GoneRecord, OwnedPartition, Pending
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import GoneRecord, Pending
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.envelope import Decoded
 from tests.integration.ledger_model import Model, Refused
@@ -58,9 +59,15 @@ class InMemory:
         return [b"OK", *(part for offset in known for part in self._told(offset, known[offset]))]
 
     def _told(self, offset: int, state: str) -> Iterator[Any]:
-        d, deaths = self.model.claims.get(offset, (0, 0))
+        claim = " ".join(map(str, self.model.claims.get(offset, ()))).encode()
         run = self.model.leases.get(offset, "").encode()
-        yield from (offset, state.encode(), d, deaths, run, self.due.get(offset, 0))
+        yield from (offset, state.encode(), claim, run, self.due.get(offset, 0), self._entry(offset))
+
+    def _entry(self, offset: int) -> bytes:
+        if offset not in self.model.raised:
+            return b""
+        past, reason = self.model.raised[offset]
+        return " ".join(map(str, (*past, self.due.get(offset, 0), reason))).encode()
 
     def _conclude(self, pairs: list[Any]) -> Any:
         refused = [self.model.conclude(pairs[at], pairs[at + 1]) for at in range(0, len(pairs), 2)]
@@ -111,7 +118,7 @@ def adopting(
 ) -> OwnedPartition:
     """Own a partition whose predecessor left these offsets behind."""
     memory.model.incarnation = "history"
-    memory.model.claims = dict.fromkeys(claims, (1, 0))
+    memory.model.claims = dict.fromkeys(claims, FIRST)
     memory.model.outcomes = dict.fromkeys(outcomes, b"")
     memory.model.leases = dict.fromkeys(leases, "run")
     return owned_by(memory)

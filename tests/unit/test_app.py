@@ -21,7 +21,7 @@ def test_an_event_handler_mod_that_is_no_module_is_a_fault_among_the_others() ->
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("ordering", "key"), ("http_address", "127.0.0.1:8090"), ("producer_mod", "a.b")],
+    [("http_address", "127.0.0.1:8090"), ("producer_mod", "a.b")],
 )
 def test_a_setting_that_is_only_planned_is_refused(setting: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"{setting}: .* is not available in this version yet"):

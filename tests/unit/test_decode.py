@@ -8,7 +8,7 @@ from kaufmann_celery.decode import Decoder
 from kaufmann_celery.errors import DecodeError, EventTooLarge, UnavailableError
 from kaufmann_celery.event import Headers, Position
 from kaufmann_celery.handlers import Handlers
-from kaufmann_celery.partitions.owned import GoneRecord
+from kaufmann_celery.partitions.pending import GoneRecord
 from kaufmann_celery.tasks.envelope import Decoded, unpack
 from kaufmann_celery.transcoders.reading import AvroReader
 from tests.unit.ledger_in_memory import handler

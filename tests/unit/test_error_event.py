@@ -21,7 +21,7 @@ from kaufmann_celery.outputs.error_event import (
     payload_fields,
 )
 from kaufmann_celery.outputs.outcome import OutRecord
-from kaufmann_celery.partitions.owned import GoneRecord
+from kaufmann_celery.partitions.pending import GoneRecord
 from kaufmann_celery.registry.local_schemas import shipped_error_schema
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.writing import AvroWriter

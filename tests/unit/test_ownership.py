@@ -5,7 +5,7 @@ from kafka import TopicPartition
 
 from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.ledger import Fenced
+from kaufmann_celery.ledger import FIRST, Fenced
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.ownership import Assignment, Ownership
@@ -88,7 +88,7 @@ def test_a_partition_is_read_from_its_commit_once_its_ledger_is_ours(scene: Scen
 def test_what_the_ledger_holds_is_adopted(scene: Scene) -> None:
     scene.owner_is(1)
     model = scene.ledgers[0].model
-    model.claims, model.outcomes, model.marks = {6: (1, 0)}, {7: b""}, {8}
+    model.claims, model.outcomes, model.marks = {6: FIRST}, {7: b""}, {8}
     scene.assigned(generation=2)
     scene.ownership.take_over()
     owned = scene.ownership.owned[ORDERS]
@@ -158,7 +158,7 @@ class TestPinning:
 
     def test_a_group_made_anew_takes_over_what_the_old_one_left(self, scene: Scene) -> None:
         scene.owner_is(9)
-        scene.ledgers[0].model.claims = {6: (1, 0)}
+        scene.ledgers[0].model.claims = {6: FIRST}
         scene.assigned(incarnation=None)
         scene.ownership.pinned(ORDERS, scene.ownership.unpinned()[ORDERS])
         scene.ownership.take_over()

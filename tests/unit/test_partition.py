@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from kaufmann_celery.ledger import Claimed, Raised
+from kaufmann_celery.ledger import FIRST, Claimed, Past, Raised
 from kaufmann_celery.partitions.commit_metadata import Committed
-from kaufmann_celery.partitions.owned import OwnedPartition, Pending
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import Pending
 from tests.unit.ledger_in_memory import InMemory, adopting, claim, fetch, owned_by, running, take
 
 
@@ -105,7 +106,7 @@ class TestOutstanding:
 
 
 def told(offset: int, state: str, *, d: int = 2, deaths: int = 1, leased: bool = False, due_in_ms: int = 0) -> Claimed:
-    return Claimed(offset, state, d, deaths, leased=leased, due_in_ms=due_in_ms)
+    return Claimed(offset, state, Past(d, deaths), leased=leased, due_in_ms=due_in_ms)
 
 
 class TestClaimed:
@@ -127,7 +128,7 @@ class TestClaimed:
         owned.claimed(pending, known)
 
         assert owned.pending == {3: pending}
-        assert (pending in owned.ready, pending.waiting, pending.leased, pending.d) == (ready, waiting, leased, d)
+        assert (pending in owned.ready, pending.waiting, pending.leased, pending.past.d) == (ready, waiting, leased, d)
         assert pending.reported == (known is not None and known.state == "outcome")
 
     def test_what_is_finished_is_not_pending(self, owned: OwnedPartition) -> None:
@@ -167,10 +168,10 @@ class TestFound:
 
     def test_a_claim_that_was_forgotten_begins_again_at_number_one(self, owned: OwnedPartition) -> None:
         (pending,) = running(owned, 3)
-        pending.d, pending.deaths, pending.waiting, pending.leased = 4, 2, True, True
+        pending.past, pending.waiting, pending.leased = Past(4, 2), True, True
 
         assert owned.found(pending, None)
-        assert (pending.d, pending.deaths, pending.waiting, pending.leased) == (1, 0, False, False)
+        assert (pending.past, pending.waiting, pending.leased) == (FIRST, False, False)
 
     def test_what_waits_for_its_retry_here_is_not_to_run(self, owned: OwnedPartition) -> None:
         (pending,) = running(owned, 3)
@@ -185,14 +186,14 @@ class TestRaised:
         pending.sent(1.0, 1)
         pending.leased = True
 
-        assert owned.raised(Raised(3, 2, 1, 0, "died")) is pending
-        assert (pending.d, pending.deaths, pending.leased, pending.copies, pending.sent_at) == (2, 1, False, 0, None)
+        assert owned.raised(Raised(3, Past(2, 1), 0, "died")) is pending
+        assert (pending.past, pending.leased, pending.copies, pending.sent_at) == (Past(2, 1), False, 0, None)
         assert pending.goes_alone
 
     def test_what_is_old_or_not_here_changes_nothing(self, owned: OwnedPartition) -> None:
         (pending,) = running(owned, 3)
-        pending.d = 3
+        pending.past = Past(3)
 
-        assert owned.raised(Raised(3, 2, 1, 0, "died")) is None
-        assert owned.raised(Raised(4, 2, 1, 0, "died")) is None
-        assert (pending.d, pending.deaths) == (3, 0)
+        assert owned.raised(Raised(3, Past(2, 1), 0, "died")) is None
+        assert owned.raised(Raised(4, Past(2, 1), 0, "died")) is None
+        assert pending.past == Past(3)

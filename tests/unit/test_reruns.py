@@ -8,12 +8,13 @@ from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import DecodeError, UnavailableError, WorkerDied
 from kaufmann_celery.handlers import Handler
-from kaufmann_celery.ledger import Raised
+from kaufmann_celery.ledger import Past, Raised
 from kaufmann_celery.outputs import outcome
 from kaufmann_celery.outputs.composing import Composer
 from kaufmann_celery.outputs.error_event import ErrorEvents, FieldsOf
 from kaufmann_celery.outputs.failures import Failures
-from kaufmann_celery.partitions.owned import OwnedPartition, Pending
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.tasks.reruns import Reruns
 from kaufmann_celery.tasks.retries import RetryPolicy
 from kaufmann_celery.transcoders.writing import AvroWriter
@@ -44,10 +45,11 @@ class Scene:
         return pending
 
     def ends(self, pending: Pending, reason: str, *, d: int = 2, deaths: int = 0, in_s: float = 0.0) -> None:
-        raised = Raised(pending.offset, d, deaths, NOW_MS + int(in_s * 1000), reason)
-        self.memory.model.claims[pending.offset] = (d, deaths)
+        failures = d - 1 if reason in ("retry", "time_limit") else 0
+        raised = Raised(pending.offset, Past(d, deaths, failures), NOW_MS + int(in_s * 1000), reason)
+        self.memory.model.claims[pending.offset] = raised.past
         assert self.owned.raised(raised) is pending
-        self.reruns.ended(self.owned, pending, raised, NOW_MS)
+        self.reruns.ended(self.owned, pending, raised, in_s)
 
     def ready_after(self, seconds: float) -> list[int]:
         self.reruns.ripen(time.monotonic() + seconds)
@@ -146,7 +148,7 @@ def test_a_run_over_its_time_limit_is_made_again_where_the_handler_retries_it(sc
 
 def test_an_adopted_event_that_took_workers_down_too_often_is_given_up(scene: Scene) -> None:
     healthy, deadly = running(scene.owned, 3, 4)
-    deadly.deaths = 2
+    deadly.past = Past(3, 2)
     for pending in (healthy, deadly):
         scene.reruns.adopted(scene.owned, pending)
 

@@ -5,7 +5,9 @@ import time
 import pytest
 
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.partitions.owned import OwnedPartition, Pending
+from kaufmann_celery.ledger import FIRST, Past
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.tasks.watchdog import Watchdog
 from tests.unit.ledger_in_memory import InMemory, event, fetch, handler, owned_by, running, take
 
@@ -155,14 +157,14 @@ def test_what_waits_runs_or_has_reported_is_not_late(scene: Scene, state: str) -
 @pytest.mark.parametrize("state", ["late", "waiting", "leased", "reported"])
 def test_a_claim_that_redis_forgot_begins_again_at_number_one(scene: Scene, state: str) -> None:
     pending = scene.sent(1, 1, seconds_ago=4.0)
-    pending.d, pending.deaths = 3, 1
+    pending.past = Past(3, 1)
     if state != "late":
         setattr(pending, state, True)
     scene.memory.model.claims.clear()
 
     assert scene.look() == [1]
-    assert scene.memory.model.claims == {1: (1, 0)}
-    assert (pending.d, pending.deaths, pending.waiting, pending.leased, pending.reported) == (1, 0, False, False, False)
+    assert scene.memory.model.claims == {1: FIRST}
+    assert (pending.past, pending.waiting, pending.leased, pending.reported) == (FIRST, False, False, False)
 
 
 def test_a_claim_of_what_was_just_sent_is_looked_at_when_it_is_late(scene: Scene) -> None:
@@ -175,7 +177,7 @@ def test_a_claim_of_what_was_just_sent_is_looked_at_when_it_is_late(scene: Scene
 def test_a_retry_that_was_not_heard_of_yet_is_not_run_before_its_time(scene: Scene) -> None:
     pending = scene.sent(1, 1, seconds_ago=4.0)
     scene.waiting["fast"], pending.leased = 0, True
-    scene.memory.model.claims[1], scene.memory.due[1] = (2, 0), 60_000
+    scene.memory.model.claims[1], scene.memory.due[1] = Past(2), 60_000
 
     assert scene.look() == []
 
@@ -209,10 +211,10 @@ def test_a_claim_whose_record_is_yet_to_be_read_is_kept(scene: Scene) -> None:
     scene.memory.model.claim([7])
     fetch(scene.owned, 7)
     scene.look()
-    assert scene.memory.model.claims == {7: (1, 0)}
+    assert scene.memory.model.claims == {7: FIRST}
     take(scene.owned, 1)
     scene.look()
-    assert scene.memory.model.claims == {7: (1, 0)}
+    assert scene.memory.model.claims == {7: FIRST}
 
 
 def test_a_failure_that_no_worker_reports_is_concluded_again_where_it_was_lost(scene: Scene) -> None:

@@ -1,13 +1,14 @@
 -- KEYS, the same in every script; all in one hash slot:
 -- 1 owner     hash    incarnation, generation, member, wake channel, when it last looked (seen);
 --                     the wake channel is the ingester's own, and its transactional id is made of it
--- 2 claims    hash    offset -> 'd deaths since_ms'
+-- 2 claims    hash    offset -> 'd deaths failures idle since_ms': its dispatch number, and of the dispatches before
+--                     how many died alone, failed and are tried again, ended before the handler was called
 -- 3 leases    hash    offset -> run
 -- 4 runs      hash    run -> 'expires_ms size lease_ms graced nonce'
 -- 5 outcomes  hash    offset -> bytes
 -- 6 marks     zset    offsets settled and not yet covered by an acknowledged commit
 -- 7 due       zset    offset -> when to dispatch it again, in ms of this clock
--- 8 raised    hash    offset -> 'd deaths due_ms reason', until the owner has heard of it or it runs again
+-- 8 raised    hash    offset -> 'd deaths failures idle due_ms reason', until the owner has heard of it or it runs again
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -16,8 +17,8 @@ end
 local function claim_of(offset)
   local claim = redis.call('HGET', KEYS[2], offset)
   if not claim then return nil end
-  local d, deaths, since = claim:match('^(%d+) (%d+) (%d+)$')
-  return tonumber(d), tonumber(deaths), since
+  local d, deaths, failures, idle, since = claim:match('^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  return tonumber(d), {deaths = tonumber(deaths), failures = tonumber(failures), idle = tonumber(idle), since = since}
 end
 
 -- Deletes come first wherever a script writes: a Redis that is full refuses nothing after them.
@@ -26,12 +27,18 @@ local function drop(offset)
   redis.call('ZREM', KEYS[7], offset)
 end
 
--- A run of this event has ended without an outcome: the next dispatch has the next number.
-local function raise(offset, d, deaths, since, due, reason)
+local COUNTED_AS = {retry = 'failures', time_limit = 'failures', held = 'idle', revoked = 'idle', rejected = 'idle'}
+
+-- A dispatch of this event has ended without an outcome: the next one has the next number.
+local function raise(offset, d, past, died_alone, due, reason)
+  if died_alone then past.deaths = past.deaths + 1 end
+  local counted = COUNTED_AS[reason]
+  if counted then past[counted] = past[counted] + 1 end
+  local numbers = string.format('%d %d %d %d', d + 1, past.deaths, past.failures, past.idle)
   redis.call('HDEL', KEYS[3], offset)
-  redis.call('HSET', KEYS[2], offset, (d + 1) .. ' ' .. deaths .. ' ' .. since)
+  redis.call('HSET', KEYS[2], offset, numbers .. ' ' .. past.since)
   redis.call('ZADD', KEYS[7], due, offset)
-  redis.call('HSET', KEYS[8], offset, string.format('%d %d %d %s', d + 1, deaths, due, reason))
+  redis.call('HSET', KEYS[8], offset, numbers .. string.format(' %d %s', due, reason))
 end
 
 local function lease_to(offset, run)

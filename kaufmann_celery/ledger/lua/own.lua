@@ -5,9 +5,9 @@ local generation, member, incarnation, vouched = tonumber(ARGV[1]), ARGV[2], ARG
 local owner = redis.call('HMGET', KEYS[1], 'generation', 'member', 'incarnation')
 local theirs = tonumber(owner[1] or '-1')
 local another = owner[3] ~= incarnation
-if (generation < theirs or (generation == theirs and member ~= owner[2])) and not (another and vouched) then
-  return {'FENCED'}
-end
+local older = generation < theirs or (generation == theirs and member ~= owner[2])
+-- Another's ledger is discarded on Kafka's word alone: whoever slept through a rebalance also finds another incarnation.
+if (older or (another and owner[3])) and not (another and vouched) then return {'FENCED'} end
 if another then
   -- Another history of these offsets: the group was reset, or deleted and made again (its generations then start
   -- anew); or what is left of one whose owner has expired.

@@ -7,9 +7,9 @@ local released = 0
 for i = 6, #ARGV, 2 do
   local offset = ARGV[i]
   local run = redis.call('HGET', KEYS[3], offset)
-  local d, deaths, since = claim_of(offset)
+  local d, past = claim_of(offset)
   if d == tonumber(ARGV[i + 1]) and (not run or run == ARGV[2]) then
-    raise(offset, d, deaths + ((ARGV[4] == '1' and alone) and 1 or 0), since, now_ms(), ARGV[3])
+    raise(offset, d, past, ARGV[4] == '1' and alone, now_ms(), ARGV[3])
     released = released + 1
   end
 end

@@ -41,10 +41,10 @@ local function expire(offset, run, sizes, expired)
   if not sizes[run] then
     redis.pcall('HSET', KEYS[4], run, run_entry(now + ORPHAN_MS, 0, ORPHAN_MS, 1, '-'))
   elseif expired[run] then
-    local d, deaths, since = claim_of(offset)
+    local d, past = claim_of(offset)
     -- A death in company is nobody's fault yet: alone, the next one is.
     if d then
-      raise(offset, d, deaths + (sizes[run] == 1 and 1 or 0), since, now, 'expired')
+      raise(offset, d, past, sizes[run] == 1, now, 'expired')
     else
       redis.call('HDEL', KEYS[3], offset)
     end
