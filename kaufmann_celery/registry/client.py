@@ -59,8 +59,9 @@ class SchemaRegistry:
     *timeout* is for one connection and one answer, *latest_ttl* is how long a subject's latest version is
     believed, *miss_ttl* how long something missing is believed to be; all in seconds.
 
-    Every call raises UnavailableError where no URL answers, or all refuse us (401, 403): nothing is wrong
-    with the event, so wait and try again. It raises SchemaNotFound where the registry says so.
+    Every call raises UnavailableError where no URL answers as a registry does, or all refuse us (401, 403): nothing
+    is wrong with the event, so wait and try again. It raises SchemaNotFound where the registry has nothing there, also
+    where a proxy says so and the registry itself answers.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class SchemaRegistry:
 
     def by_guid(self, guid: str) -> RegisteredSchema:
         """The schema of Confluent's GUID; cached for ever. Registries without GUIDs have none."""
-        return self._for_ever(f"/schemas/guids/{quote(guid, safe='')}", any_404=True)
+        return self._for_ever(f"/schemas/guids/{quote(guid, safe='')}")
 
     def version(self, subject: str, number: int) -> RegisteredSchema:
         """One version of a subject; cached for ever."""
@@ -179,17 +180,17 @@ class SchemaRegistry:
         """Return if the registry answers and lets us in."""
         self._http.get("/subjects").list()
 
-    def _for_ever(self, path: str, *, schema_id: int = 0, any_404: bool = False) -> RegisteredSchema:
+    def _for_ever(self, path: str, *, schema_id: int = 0) -> RegisteredSchema:
         found = self._by_path.get(path)
         if found is None:
-            found = self._by_path[path] = self._get_schema(path, schema_id=schema_id, any_404=any_404)
+            found = self._by_path[path] = self._get_schema(path, schema_id=schema_id)
         return found
 
-    def _get_schema(self, path: str, *, schema_id: int = 0, any_404: bool = False) -> RegisteredSchema:
+    def _get_schema(self, path: str, *, schema_id: int = 0) -> RegisteredSchema:
         missing_until = self._misses.get(path)
         if missing_until is not None and self._clock() < missing_until:
             raise SchemaNotFound
-        answer = self._http.get(path, any_404=any_404)
+        answer = self._http.get(path)
         if answer.is_missing:
             if len(self._misses) >= _MAX_MISSES:
                 self._misses.clear()

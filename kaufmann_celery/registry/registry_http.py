@@ -1,4 +1,10 @@
-"""HTTP for the schema registry: which URL to ask, and which answers are answers."""
+"""HTTP for the schema registry: which URL to ask, and which answers are answers.
+
+A 4xx is the fault of what was asked for, so the event's: it must not hold up all others. But a proxy before the
+registry says 404 as well, for a path that it does not like, and for every path where the URL is wrong or the registry
+is not deployed. So a 4xx that is not in the registry's own words counts only where the registry lists its subjects at
+that very moment; else it is taken for away, and nothing becomes an error event.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +25,8 @@ logger = logging.getLogger(__name__)
 _MEDIA_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _AWAY: Final = "the schema registry does not answer"
 _SEE: Final = "see the setting schema_registry_url"
+#: These are about us, not about what was asked for.
+_REFUSING: Final = frozenset({401, 403, 407})
 #: These say: later. So does everything from 500.
 _LATER: Final = frozenset({408, 425, 429})
 
@@ -29,8 +37,18 @@ class Answer:
 
     status: int
     body: Any
-    #: The subject, version or schema is not there.
-    is_missing: bool
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the subject, version or schema is not there."""
+        return self.status == 404
+
+    @property
+    def is_registrys(self) -> bool:
+        """Whether the registry gave it; a refusal without its codes may be a proxy's."""
+        code = str(self.body.get("error_code", "")) if isinstance(self.body, dict) else ""
+        own_404 = code.startswith("404") and len(code) == 5
+        return self.status < 400 or (own_404 if self.status == 404 else bool(code))
 
     @property
     def reason(self) -> str:
@@ -47,7 +65,7 @@ class Answer:
     def list(self) -> list[Any]:
         """The JSON array; UnavailableError where it is none."""
         if not isinstance(self.body, list):
-            raise UnavailableError(f"what answers is no schema registry; {_SEE}")
+            raise UnavailableError(f"what answers is no schema registry ({self.status}); {_SEE}")
         return self.body
 
 
@@ -71,24 +89,26 @@ class RegistryHttp:
         self._of_thread = threading.local()
         self._first = 0
 
-    def get(self, path: str, *, any_404: bool = False) -> Answer:
-        """GET; *any_404* takes every 404 for "not there", not only the registry's own."""
-        return self._ask("GET", path, None, any_404=any_404)
+    def get(self, path: str) -> Answer:
+        """GET."""
+        return self._ask("GET", path, None)
 
     def post(self, path: str, body: Any) -> Answer:
         """POST *body* as JSON."""
-        return self._ask("POST", path, body, any_404=False)
+        return self._ask("POST", path, body)
 
     def delete(self, path: str) -> Answer:
         """DELETE."""
-        return self._ask("DELETE", path, None, any_404=False)
+        return self._ask("DELETE", path, None)
 
-    def _ask(self, method: str, path: str, body: Any, *, any_404: bool) -> Answer:
+    def _ask(self, method: str, path: str, body: Any) -> Answer:
         failure = UnavailableError(f"{_AWAY}; {_SEE}")
         for turn in range(len(self._bases)):
             index = (self._first + turn) % len(self._bases)
             try:
-                answer = self._ask_one(self._bases[index], method, path, body, any_404=any_404)
+                answer = self._ask_one(self._bases[index], method, path, body)
+                if not answer.is_registrys:
+                    self._ask_one(self._bases[index], "GET", "/subjects", None).list()
             except UnavailableError as error:
                 failure = error
             else:
@@ -96,7 +116,7 @@ class RegistryHttp:
                 return answer
         raise failure
 
-    def _ask_one(self, base: _Base, method: str, path: str, body: Any, *, any_404: bool) -> Answer:
+    def _ask_one(self, base: _Base, method: str, path: str, body: Any) -> Answer:
         headers = {"Accept": f"{_MEDIA_TYPE}, application/json", "Content-Type": _MEDIA_TYPE}
         try:
             response = self._session().request(
@@ -110,7 +130,7 @@ class RegistryHttp:
         except requests.RequestException as error:
             # Not chained: requests' messages show the URL.
             raise UnavailableError(f"{_AWAY} ({type(error).__name__}); {_SEE}") from None
-        return _answer(response, any_404=any_404)
+        return _answer(response)
 
     def _session(self) -> requests.Session:
         """A session for each thread and process: connections must not be shared over a fork."""
@@ -133,24 +153,15 @@ def _base(url: str) -> _Base:
     return _Base(f"{parts.scheme}://{host}{parts.path.rstrip('/')}", auth)
 
 
-def _answer(response: requests.Response, *, any_404: bool) -> Answer:
+def _answer(response: requests.Response) -> Answer:
     status = response.status_code
-    if status in (401, 403):
+    if status in _REFUSING:
         raise UnavailableError(f"the schema registry refuses our credentials ({status}); {_SEE}")
     if status >= 500 or status in _LATER:
         raise UnavailableError(f"the schema registry is not ready ({status}); {_SEE}")
-    if status == 404 and any_404:
-        return Answer(status, {}, is_missing=True)
     try:
-        body = response.json()
+        return Answer(status, response.json())
     except ValueError:
+        if status >= 400:
+            return Answer(status, None)
         raise UnavailableError(f"what answers is no schema registry ({status}, no JSON); {_SEE}") from None
-    missing = status == 404 and _error_code(body).startswith("404") and len(_error_code(body)) == 5
-    if status == 404 and not missing:
-        raise UnavailableError(f"what answers is no schema registry (404); {_SEE}")
-    return Answer(status, body, is_missing=missing)
-
-
-def _error_code(body: Any) -> str:
-    """As text: some registries send a number, some a string."""
-    return str(body.get("error_code", "")) if isinstance(body, dict) else ""

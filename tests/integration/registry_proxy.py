@@ -1,4 +1,4 @@
-"""A proxy before the real schema registry that can refuse, hang, or answer 500."""
+"""A proxy before the real schema registry that can refuse, hang, answer 500, or a page that says 404."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["refuse", "hang", "500"]
-FAULTS: tuple[Fault, ...] = ("refuse", "hang", "500")
+Fault = Literal["refuse", "hang", "500", "404"]
+FAULTS: tuple[Fault, ...] = ("refuse", "hang", "500", "404")
 
 
 class RegistryProxy:
@@ -23,9 +23,11 @@ class RegistryProxy:
         self._path = parts.path
         self._server = self._serve(0)
         self._port = self._server.server_address[1]
-        self._answers_500 = False
+        self._answers: int | None = None
         self._released = threading.Event()
         self._released.set()
+        #: Paths with this in them are answered by a page that says 404.
+        self.hides: str | None = None
         #: Requests that came while something was wrong.
         self.failed = 0
 
@@ -50,11 +52,11 @@ class RegistryProxy:
         elif fault == "hang":
             self._released.clear()
         else:
-            self._answers_500 = True
+            self._answers = int(fault)
         try:
             yield
         finally:
-            self._answers_500 = False
+            self._answers = None
             self._released.set()
             if fault == "refuse":
                 self._server = self._serve(self._port)
@@ -84,9 +86,12 @@ class RegistryProxy:
             self._released.wait()
             request.close_connection = True
             return
-        if self._answers_500:
+        if self._answers is not None:
             self.failed += 1
-            request.send_error(500)
+            request.send_error(self._answers)
+            return
+        if self.hides is not None and self.hides in request.path:
+            request.send_error(404)
             return
         connection = HTTPConnection(*self._target, timeout=10)
         try:

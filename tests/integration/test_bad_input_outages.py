@@ -189,6 +189,18 @@ def test_with_a_registry_that_goes_away_an_error_event_waits(outages: Outages, f
     outages.scene.one_error_event(undecodable, name=name, error_type="DecodeError")
 
 
+def test_with_a_proxy_that_hides_one_subject_its_events_become_error_events_and_others_are_handled(
+    outages: Outages,
+) -> None:
+    outages.register("out.hidden")
+    outages.registry.hides = "out.hidden"
+    hidden = outages.scene.send(b"out.hidden", avro(ASKED, {"id": "hidden"}))
+    ids = outages.send("out.asked", 4)
+
+    outages.scene.one_error_event(hidden, name="out.hidden", error_type="SchemaNotFound")
+    outages.handled_once(ids)
+
+
 def test_with_redis_down_at_start_events_wait(outages: Outages) -> None:
     outages.scene.service.stop()
     ingester, worker = (len(outages.scene.service.log(role)) for role in ROLES)

@@ -112,8 +112,47 @@ def test_a_schema_by_guid_is_asked_for_once(server: Loopback) -> None:
 
 def test_a_registry_without_guids_has_no_such_schema(server: Loopback) -> None:
     server.says("/schemas/guids/a-b", b"<html>", 404)
+    server.says("/subjects", [])
     with pytest.raises(SchemaNotFound):
         client(server).by_guid("a-b")
+
+
+PROXYS_REFUSALS: list[tuple[int, Any]] = [
+    (400, b"<html>bad request</html>"),
+    (404, b"<html>not found</html>"),
+    (404, {"message": "no route"}),
+    (404, {"error_code": 404, "message": "HTTP 404 Not Found"}),
+    (405, b""),
+    (414, {"message": "too long"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), PROXYS_REFUSALS)
+def test_a_proxys_refusal_before_a_registry_that_answers_is_the_events_fault(
+    server: Loopback, status: int, body: Any
+) -> None:
+    server.says(LATEST, body, status)
+    server.says("/subjects", ["a"])
+    with pytest.raises(SchemaNotFound if status == 404 else SchemaRejected):
+        client(server).latest("order.placed")
+
+
+@pytest.mark.parametrize(("status", "body"), PROXYS_REFUSALS)
+@pytest.mark.parametrize("subjects", [(404, b"<html>"), (200, b"<html>"), (200, {}), (403, b""), (502, b"")])
+def test_a_proxys_refusal_before_no_registry_is_no_fault_of_the_event(
+    server: Loopback, status: int, body: Any, subjects: tuple[int, Any]
+) -> None:
+    server.says(LATEST, body, status)
+    server.says("/subjects", subjects[1], subjects[0])
+    with pytest.raises(UnavailableError, match="schema_registry_url"):
+        client(server).latest("order.placed")
+
+
+def test_a_registry_behind_another_url_is_asked_where_a_proxy_refuses(server: Loopback) -> None:
+    server.says("/wrong" + LATEST, b"<html>", 404)
+    server.says("/wrong/subjects", b"<html>", 404)
+    server.says(LATEST, REGISTERED)
+    assert SchemaRegistry([f"{server.url}/wrong", server.url]).latest("order.placed").id == 7
 
 
 def test_the_latest_version_is_believed_for_a_time(server: Loopback) -> None:
@@ -184,6 +223,8 @@ def test_registering_ends_the_miss_at_once(server: Loopback) -> None:
         (404, {"error_code": 404, "message": "HTTP 404 Not Found"}),
         (401, {"error_code": 40101, "message": "Unauthorized"}),
         (403, b""),
+        (407, b"<html>"),
+        (425, b""),
     ],
 )
 def test_an_answer_that_may_get_better_is_no_fault_of_the_event(server: Loopback, status: int, body: Any) -> None:
