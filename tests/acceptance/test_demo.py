@@ -45,6 +45,7 @@ def test_the_demo_counts_exactly_ends_by_itself_and_leaves_nothing_running(direc
         "42  event.error.order.placed  (12 DecodeError, 30 NotInStock)",
     ):
         assert line in done.stdout
+    check_the_figures_add_up(done.stdout)
     assert re.search(r"Flower: http://127\.0\.0\.1:\d+", done.stdout)
     assert running_in(directory) == []
 
@@ -71,10 +72,22 @@ def test_a_kept_demo_goes_on_running_and_can_be_run_again_and_stopped(directory:
         assert done.returncode == 0, done.stdout + done.stderr
 
     assert [one.state for one in LocalStack(directory).status()] == ["running"] * 3
+    assert re.search(r"(?m)^To look at them: http://127\.0\.0\.1:\d+ ", done.stdout)
+    assert "    kaufmann -A service status\n" in done.stdout
     _, _, stop = done.stdout.partition("To stop them:\n")
     commands = [line for line in stop.splitlines() if line.startswith("    ")]
     subprocess.run(["/bin/sh", "-ec", "\n".join(commands)], cwd=ROOT, check=True)
     eventually(lambda: running_in(directory) == [], "nothing of the demo runs any more", 30)
+
+
+def check_the_figures_add_up(printed: str) -> None:
+    lines = [line.partition("events in")[2] for line in printed.splitlines() if "events in" in line]
+    assert lines
+    for line in lines:
+        came, handled, failed, to_go, out, committed, end = map(int, re.findall(r"\d+", line))
+        assert came == handled + failed + to_go, line
+        assert out == handled + failed, line
+        assert committed <= end <= 2 * 402, line
 
 
 def running_in(directory: Path) -> list[int]:
