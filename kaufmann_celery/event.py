@@ -34,17 +34,21 @@ class Event:
     name: str
     #: The value, or its `payload` field where the schema has an envelope.
     payload: Payload = field(repr=False)
-    #: The envelope's meta; empty where the record carries none.
+    #: The envelope's meta, else that of the header `kaufmann-meta`; empty where the record carries none.
     meta: Meta = field(default_factory=dict, repr=False)
     #: `meta["message_id"]`, else the position as `topic:partition:offset`.
     id: str
+    #: The record's topic.
     topic: str
+    #: The record's partition.
     partition: int
+    #: The record's offset there; `event.position` is all three.
     offset: int
     #: What follows `#` in the record key (the whole key where the name came from `ce_type`); None without.
     key: str | None = field(default=None, repr=False)
     #: Kafka's timestamp of the record, aware, UTC.
     timestamp: datetime
+    #: The record's headers, pairs of name and bytes, in their order.
     headers: Headers = field(default=(), repr=False)
     #: Which run of this event it is: 1 for the first.
     attempt: int = 1
@@ -65,6 +69,7 @@ class ErrorEvent:
     error: str = field(repr=False)
     #: The payload of the event that failed; the raw value (bytes) where it could not be decoded.
     message_payload: Payload = field(default=None, repr=False)
+    #: The meta of the event that failed.
     meta: Meta = field(default_factory=dict, repr=False)
     #: The class of the exception, `ValueError`.
     error_type: str = ""
@@ -76,7 +81,9 @@ class ErrorEvent:
 class Output:
     """One event that a handler wants published, where a plain `(name, payload)` does not say enough."""
 
+    #: The event's name; its schema is found by it.
     name: str
+    #: The value, or its `payload` field where the schema has an envelope.
     payload: Payload = field(repr=False)
     #: Topic, or several; None means the usual one (`topic_strategy`).
     topic: str | Sequence[str] | None = None

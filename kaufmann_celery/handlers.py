@@ -23,16 +23,17 @@ class Options:
     """How a handler runs; Celery's names."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    #: Seconds; None = no limit. A hard limit ends the process that runs the handler.
+    #: Seconds after which `SoftTimeLimitExceeded` is raised in the handler; None = no limit.
     soft_time_limit: float | None = None
+    #: Seconds after which the process that runs the handler is ended, a failure like another; None = no limit.
     time_limit: float | None = None
     #: Celery's form, `10/s`; None = no limit. Applies to each worker.
     rate_limit: str | None = None
-    #: None = the service's own queue.
+    #: Celery's queue; None = the service's own.
     queue: str | None = None
-    #: None = the setting `ordering_key`.
+    #: In place of the setting `ordering_key`; None = as that says.
     ordering_key: str | Callable[..., Any] | None = None
-    #: Most events in one task; None = as many as pay.
+    #: Most events in one task; None = as many as pay; 1 where a limit above is set.
     batch: int | None = None
 
     @property

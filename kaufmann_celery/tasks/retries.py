@@ -27,7 +27,9 @@ class RetryPolicy:
     retry_backoff_max: float = 600.0
     #: Whether a delay is drawn at random between nothing and itself, so that failures do not come back in step.
     retry_jitter: bool = True
+    #: Exceptions that are retried; none named means every `Exception` where `max_retries` is set.
     autoretry_for: tuple[type[BaseException], ...] = ()
+    #: Exceptions that are final, whatever the others say.
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
 
     def countdown(self, error: BaseException, failures: int, draw: Callable[[], float] = random) -> float | None:

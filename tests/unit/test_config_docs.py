@@ -42,7 +42,7 @@ def row(name: str, rule: Rule, meaning: str) -> str:
     return f"| `{name}`{alias} | `KAUFMANN_{name.upper()}` | {default} | {meaning} |\n"
 
 
-def meanings_of(config: type[Config]) -> dict[str, str]:
+def meanings_of(config: type) -> dict[str, str]:
     """Return the `#:` comment above each field, as one line."""
     found = re.findall(r"((?:^    #: .*\n)+)    (\w+):", inspect.getsource(config), flags=re.MULTILINE)
     return {name: " ".join(comment.replace("#:", "").split()) for comment, name in found}
