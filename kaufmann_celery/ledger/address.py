@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Seconds after which a ledger that nobody has touched is dropped. Its owner puts the time back with each commit.
+TTL_S = 30 * 24 * 3600
+
 _PARTS = ("owner", "claims", "leases", "runs", "outcomes", "marks", "due", "raised")
 
 

@@ -32,6 +32,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.ledger.address import TTL_S
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,9 @@ _OWNER_SCRIPTS = ("claim", "turn", "settle", "conclude", "forget", "audit")
 def _script(name: str) -> tuple[str, str]:
     """Return a script's text and its SHA1, by which Redis knows it."""
     folder = files(__package__) / "lua"
-    parts = ["common", "fence", name] if name in _OWNER_SCRIPTS else ["common", name]
-    text = "\n".join((folder / f"{part}.lua").read_text() for part in parts)
+    shared = ["common", "fence"] if name in _OWNER_SCRIPTS else ["common"]
+    *before, script, after = ((folder / f"{part}.lua").read_text() for part in [*shared, name, "ageing"])
+    text = "\n".join([f"local TTL_S = {TTL_S}", *before, f"local function script()\n{script}\nend", after])
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis' own addressing of scripts
 
 

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kaufmann_celery.errors import KaufmannError
-from kaufmann_celery.ledger.address import keys_of
+from kaufmann_celery.ledger.address import TTL_S, keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection
 from kaufmann_celery.partitions.commit_metadata import Committed
-
-#: A ledger that nobody has touched for this long is dropped. Its owner puts the time back with each commit.
-TTL_S = 30 * 24 * 3600
 
 #: Bytes and number of outcomes taken at a time.
 _ROUND_BYTES = 4 * 1024 * 1024

@@ -168,6 +168,29 @@ class TestRaised:
         assert scene.held().due == set()
 
 
+class TestAbandoned:
+    def test_nothing_that_was_made_since_the_last_commit_lives_for_ever(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1, 2, 3, 4])
+        begins = scene.run()
+        begins.begin([(1, 1), (2, 1), (3, 1)])
+        report(begins, (1, 1), last=False)
+        retry(begins, (2, 1))
+        scene.run("goes on").begin([(4, 1)])
+        owner.claim([5])
+        owner.settle([5])
+
+        held = scene.held()
+        assert held.claims
+        assert held.leases
+        assert held.runs
+        assert held.outcomes
+        assert held.marks
+        assert held.due
+        assert held.raised
+        assert [scene.client.ttl(key) > 0 for key in keys_of(scene.base)] == [True] * 8
+
+
 class TestRedisInTrouble:
     """Each of these says that Redis is away, so that everyone waits; nothing is done by half."""
 
