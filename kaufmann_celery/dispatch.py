@@ -57,7 +57,7 @@ class Dispatcher:
         self._most_parked = 2 * config.max_demand
         self._decoder = decoder
         self._nudge = nudge
-        self._celery = CeleryOut(kaufmann.celery, kaufmann.queue_of)
+        self._celery = CeleryOut(kaufmann.celery, kaufmann.config.consumer_group, kaufmann.queue_of)
         self._watchdog = Watchdog(self._celery.waiting, kaufmann.queue_of)
         self._numbers = itertools.count(1)
         self._turns = 0

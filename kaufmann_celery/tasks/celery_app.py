@@ -85,10 +85,15 @@ def own_broker(app: Celery) -> str | None:
 def consume_queues(kaufmann: Kaufmann) -> None:
     """Have the worker consume the service's queue and those its handlers name, besides the app's own."""
     names = {kaufmann.default_queue, *(one.options.queue for one in kaufmann.handlers if one.options.queue)}
-    queues = kaufmann.celery.amqp.queues
     for name in sorted(names):
         # Only what is selected is consumed: a queue that was merely added is there for routing.
-        queues.select_add(queues[name] if name in queues else Queue(name, routing_key=name))
+        kaufmann.celery.amqp.queues.select_add(queue_named(kaufmann.celery, name))
+
+
+def queue_named(app: Celery, name: str) -> Queue:
+    """Return the queue as the app has it, a plain one where it has none of that name."""
+    queues = app.amqp.queues
+    return queues[name] if name in queues else Queue(name, routing_key=name)
 
 
 def accept_json(app: Celery) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from amqp.exceptions import ChannelError
+from amqp.exceptions import ChannelError, PreconditionFailed
 from kombu.exceptions import BatchPublishError, OperationalError
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Past
+from kaufmann_celery.tasks.celery_app import queue_named
 
 #: Tasks per round trip.
 _BATCH = 500
@@ -45,12 +46,15 @@ class TaskMessage:
     partition: int
     events: Sequence[Envelope]
 
-    @property
-    def task_id(self) -> str:
-        """The same events sent again have the same id; a new run has another, for Celery never forgets a revoked id."""
+    def task_id(self, group: str) -> str:
+        """Return the id: the same for the same events sent again by *group*, another for a new run, as d is in it.
+
+        For Celery never forgets a revoked id. A group named like the topic, as it is by default, stays out of it.
+        """
         first, more = self.events[0], len(self.events) - 1
+        whose = "" if group == self.topic else f"{group}/"
         company = f"+{more}" if more else ""
-        return f"{self.handler.pattern}@{self.topic}:{self.partition}:{first.offset}{company}.{first.past.d}"
+        return f"{self.handler.pattern}@{whose}{self.topic}:{self.partition}:{first.offset}{company}.{first.past.d}"
 
     def args(self) -> list[Any]:
         """The task's arguments; no dict among them, see envelope.py."""
@@ -81,10 +85,13 @@ class TaskMessage:
 class CeleryOut:
     """Sends tasks. Used by one thread. Each call blocks for at most a few seconds."""
 
-    def __init__(self, app: Any, queue_of: Callable[[Handler], str]) -> None:
+    def __init__(self, app: Any, group: str, queue_of: Callable[[Handler], str]) -> None:
         self._app = app
+        self._group = group
         self._queue_of = queue_of
         self._producer: Any = None
+        #: Queues that are there, as far as this connection knows.
+        self._declared: set[str] = set()
 
     def send(self, messages: Sequence[TaskMessage]) -> None:
         """Hand *messages* to the broker.
@@ -92,6 +99,8 @@ class CeleryOut:
         Raises `UnavailableError` where it is away; any of them may have been sent, and all may be sent again.
         """
         with self._translated():
+            for queue in {self._queue_of(message.handler) for message in messages}:
+                self._declare(queue)
             producer = self._connected()
             if getattr(producer, "supports_batch_publish", False):
                 with producer.batch(_BATCH):
@@ -108,14 +117,14 @@ class CeleryOut:
             except ChannelError as error:
                 if str(error.reply_code) != "404":
                     raise
-                # In Redis a queue without messages does not exist. In AMQP the refusal has closed the channel.
-                if not getattr(channel, "is_open", True):
-                    self.close()
+                # In Redis a queue without messages does not exist. In AMQP somebody deleted it.
+                self._declared.discard(queue)
                 return 0
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
         producer, self._producer = self._producer, None
+        self._declared.clear()
         if producer is not None:
             producer.connection.collect()
 
@@ -139,10 +148,19 @@ class CeleryOut:
             self._producer = self._app.amqp.Producer(connection, auto_declare=False)
         return self._producer
 
+    def _declare(self, queue: str) -> None:
+        """Make sure that *queue* is there: AMQP drops what is sent to one that no worker has declared yet."""
+        if queue in self._declared:
+            return
+        # Refused where it is there with other arguments, which is as good.
+        with suppress(PreconditionFailed):
+            queue_named(self._app, queue).bind(self._connected().channel).declare()
+        self._declared.add(queue)
+
     def _send_each(self, producer: Any, messages: Iterable[TaskMessage]) -> None:
         for message in messages:
             headers, properties, body, _ = self._app.amqp.as_task_v2(
-                message.task_id,
+                message.task_id(self._group),
                 message.handler.task_name,
                 args=message.args(),
                 kwargs={},
