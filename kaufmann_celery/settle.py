@@ -68,11 +68,8 @@ class Settler:
                     else:
                         entries.append(entry)
         refused += self._delivery.deliver(entries, self._finish)
-        instead: dict[OwnedPartition, dict[int, bytes]] = {}
-        for one in refused:
-            instead.setdefault(one.entry.owned, {})[one.entry.offset] = self._instead(one).encode()
         for owned in found:
-            guarded(owned, lambda owned: _tell(owned, found[owned], instead.get(owned, {})))
+            guarded(owned, lambda owned: self._tell(owned, found[owned], refused))
 
     def _finish(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -90,13 +87,23 @@ class Settler:
         letter = self._failures.dead_letter(owned, pending, outcome)
         return outcome if letter is None else replace(outcome, records=(*outcome.records, letter))
 
-    def _instead(self, refused: Refused) -> Outcome:
-        """Return the outcome that takes the place of one with records that Kafka refuses for good."""
+    def _tell(self, owned: OwnedPartition, outcomes: Mapping[int, bytes], refused: Sequence[Refused]) -> None:
+        """Have the ledger know what is finished, and what became of events whose records Kafka refuses for good."""
+        refused = [one for one in refused if one.entry.owned is owned]
+        if finished := [offset for offset in outcomes if owned.is_finished(offset)]:
+            owned.ledger.settle(finished)
+        if cut := {one.entry.offset: self._cut(one).encode() for one in refused if one.left.failed}:
+            owned.ledger.conclude(cut)
+        failed = [one for one in refused if not one.left.failed]
+        for one in failed:
+            owned.pending[one.entry.offset].failure = one.why[0][1]
+        if failed:
+            owned.ledger.refuse({one.entry.offset: owned.pending[one.entry.offset].past for one in failed})
+
+    def _cut(self, refused: Refused) -> Outcome:
+        """Return the outcome of a failed event without what Kafka refuses: cut to fit, or left out. The log says so."""
         owned, outcome = refused.entry.owned, refused.left
         pending = owned.pending[refused.entry.offset]
-        if not outcome.failed:
-            return self._failures.refused(owned, pending, refused.why[0][1])
-        # Already about a failure: what cannot be published is cut to fit, or left out, and the log says so.
         position = owned.position_of(refused.entry.offset)
         self._lettered.add(position)
         records = list(outcome.records)
@@ -125,11 +132,3 @@ class Settler:
                 "partition": owned.partition.partition, "offset": offset,
             },
         )  # fmt: skip
-
-
-def _tell(owned: OwnedPartition, outcomes: Mapping[int, bytes], instead: Mapping[int, bytes]) -> None:
-    """Have the ledger know what is finished, and what became of events instead of what Kafka refuses."""
-    if finished := [offset for offset in outcomes if owned.is_finished(offset)]:
-        owned.ledger.settle(finished)
-    if instead:
-        owned.ledger.conclude(instead)

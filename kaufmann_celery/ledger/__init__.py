@@ -3,7 +3,7 @@
 It survives the ingester, so that workers go on finishing while no ingester lives, and the next owner of the
 partition adopts what runs and settles what is finished. Each step is one atomic script over many events:
 
-    owner (ingester), fenced by the group's generation:  own  claim  turn  settle  conclude  forget  audit
+    owner (ingester), fenced by the group's generation:  own  claim  turn  settle  conclude  refuse  forget  audit
     run (worker), by the run's id:                        begin  renew  vouch  finish  release
 
 `lua/common.lua` lists the keys of a partition.

@@ -53,7 +53,7 @@ _AWAY = (
 #: The same, where redis-py has no class for it: the disk is full, replicas are missing, a script blocks.
 _AWAY_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNBLOCKED")
 
-_OWNER_SCRIPTS = ("claim", "turn", "settle", "conclude", "forget", "audit")
+_OWNER_SCRIPTS = ("claim", "turn", "settle", "conclude", "refuse", "forget", "audit")
 
 
 @cache

@@ -16,7 +16,7 @@ _ROUND_BYTES = 4 * 1024 * 1024
 _ROUND_EVENTS = 1000
 
 #: Reasons by which an event may have failed for good.
-_FINAL = frozenset({"time_limit", "revoked", "rejected"})
+_FINAL = frozenset({"time_limit", "revoked", "rejected", "refused"})
 
 #: Offsets per script call: Redis runs nothing else meanwhile.
 _CHUNK = 1000
@@ -57,7 +57,7 @@ class Raised:
     offset: int
     past: Past
     due_ms: int
-    #: `retry`, `held`, `expired`, `died`, `time_limit`, `revoked`, `rejected`.
+    #: `retry`, `held`, `expired`, `died`, `time_limit`, `revoked`, `rejected`, `refused`.
     reason: str
 
 
@@ -172,6 +172,10 @@ class OwnerLedger:
         """Say what became of events that no worker runs; return the offsets refused."""
         answer = self._run("conclude", [part for pair in outcomes.items() for part in pair])
         return {int(offset) for offset in answer[1:]}
+
+    def refuse(self, events: Mapping[int, Past]) -> None:
+        """Say that Kafka will never take what the outcomes of *events* ask for; the next turn raises these."""
+        self._run("refuse", [number for offset, past in events.items() for number in (offset, *past)])
 
     def forget(self, committed: Committed) -> None:
         """Drop the marks that an acknowledged commit covers."""

@@ -36,10 +36,6 @@ class Failures:
         failed = replace(self._failed(owned, pending, error), attempts=max(1, pending.past.attempt - 1))
         return self._outcome(owned, failed)
 
-    def refused(self, owned: OwnedPartition, pending: Pending, error: Exception) -> Outcome:
-        """Return what becomes of an event one of whose outputs Kafka refused for good."""
-        return self._outcome(owned, self._failed(owned, pending, error))
-
     def cut(self, owned: OwnedPartition, pending: Pending, outcome: Outcome, record: OutRecord) -> OutRecord | None:
         """Return *record* of a failed event's *outcome* without what it may lose to fit its topic; None = nothing."""
         failed = FailedEvent(

@@ -262,5 +262,5 @@ class OwnedPartition:
         if pending is None or raised.past.d < pending.past.d:
             return None
         pending.past = raised.past
-        pending.leased, pending.copies, pending.sent_at = False, 0, None
+        pending.leased, pending.reported, pending.copies, pending.sent_at = False, False, 0, None
         return pending

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 
+from kaufmann_celery.errors import PublishError
 from kaufmann_celery.ledger import Raised
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.outputs.outcome import Outcome
@@ -55,6 +56,8 @@ class Reruns:
             owned.ready.append(pending)
         elif raised.reason == "time_limit":
             self._over_time(owned, pending)
+        elif raised.reason == "refused":
+            self._fail(owned, pending, PublishError("Kafka refuses what it emitted, for good"))
         elif raised.reason in ("revoked", "rejected"):
             self._fail(owned, pending, TaskRevokedError("its task was revoked"))
         elif pending.past.deaths >= self._max_attempts:

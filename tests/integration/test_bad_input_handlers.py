@@ -20,7 +20,7 @@ ASKED = {"type": "record", "name": "fail.asked", "fields": [{"name": "id", "type
 #: Every handler here is given an event of this schema; the name says what the handler does.
 NAMES = (
     "not_output", "misfit", "no_subject", "no_topic", "no_partition", "large", "mixed", "raises", "odd", "waits",
-    "retried", "told", "told_badly", "told_misfit", "told_late", "awaits", "awaits_badly", "edge",
+    "retried", "told", "told_badly", "told_misfit", "told_late", "told_no_topic", "awaits", "awaits_badly", "edge",
 )  # fmt: skip
 
 SERVICE = """
@@ -79,6 +79,16 @@ def no_subject(event):
 @kaufmann.on("fail.no_topic")
 def no_topic(event):
     return answer(event, topic="NAME.missing")
+
+
+@kaufmann.on("fail.told_no_topic")
+def told_no_topic(event):
+    return answer(event, topic="NAME.missing")
+
+
+@kaufmann.on_error("fail.told_no_topic")
+def note_refused(failed):
+    note(f"refused {failed.error_type} {failed.message_payload['id']}")
 
 
 @kaufmann.on("fail.no_partition")
@@ -262,6 +272,12 @@ def test_an_output_without_a_subject_fails_the_event(fail: Scene) -> None:
 @pytest.mark.parametrize("what", ["no_topic", "no_partition", "large", "mixed"])
 def test_an_output_that_kafka_refuses_fails_the_event(fail: Scene, what: str) -> None:
     fails(fail, what, f"id-refused-{what}", "RefusedForGood")
+
+
+def test_on_error_is_told_of_an_output_that_kafka_refuses(fail: Scene) -> None:
+    fails(fail, "told_no_topic", "id-told-refused", "RefusedForGood")
+    told = [line for line in fail.service.runs() if line.startswith("refused")]
+    assert told == ["refused RefusedForGood id-told-refused"]
 
 
 def test_at_the_edge_of_what_a_topic_takes_each_event_is_answered_or_fails_and_no_other_event_does(fail: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kaufmann_celery.ledger import FIRST, Past
 from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_scene import LedgerScene, looked, report
 
@@ -62,6 +63,22 @@ class TestSettling:
         assert (scene.held().claims, looked(owner).outcomes) == ({}, {1: b"failed"})
         assert owner.conclude({1: b"cut"}) == set()
         assert looked(owner).outcomes == {1: b"cut"}
+
+    def test_an_event_whose_outputs_are_refused_is_claimed_again_and_every_owner_hears_why(
+        self, scene: LedgerScene
+    ) -> None:
+        owner = scene.owner()
+        owner.claim([1, 2])
+        scene.run().begin([(1, 1), (2, 1)])
+        report(scene.run(), (1, 1), (2, 1))
+        owner.settle([2])
+        owner.refuse({1: FIRST, 2: FIRST})
+
+        assert [(one.offset, one.past, one.reason) for one in looked(owner).raised] == [(1, Past(2), "refused")]
+        assert (scene.held().claims, scene.held().outcomes, scene.held().marks) == ({1: Past(2)}, {}, {2})
+        heard = scene.owner(2).claim([1])[1].raised
+        assert heard is not None
+        assert heard.reason == "refused"
 
     def test_conclude_refuses_what_runs_and_what_is_finished(self, scene: LedgerScene) -> None:
         owner = scene.owner()
