@@ -125,7 +125,7 @@ class Dispatcher:
         fits = owned.watermark.room(self._max_window)
         for record in itertools.islice(owned.records(), _RECORDS_PER_TURN):
             adopted = record.offset in owned.adopted
-            full = room <= 0 or fits <= 0 or owned.parked >= self._most_parked
+            full = room <= 0 or fits <= 0 or len(owned.parked) >= self._most_parked
             if not adopted and (full or not owned.is_within(record.offset, self._max_window)):
                 if not owned.adopted:
                     break

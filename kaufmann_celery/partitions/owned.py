@@ -46,7 +46,7 @@ class OwnedPartition:
         self.pending: dict[int, Pending] = {}
         self.lanes = Lanes()
         #: Read, and waiting unclaimed for those before them in their lanes.
-        self.parked = 0
+        self.parked: set[int] = set()
         #: Claims of a predecessor whose records have not been read again yet.
         self.adopted: set[int] = set()
         #: Finished before their records were read: by a mark in the ledger, or settled since.
@@ -159,27 +159,27 @@ class OwnedPartition:
             self.decoded.append(pending)
             return True
         pending.parked = True
-        self.parked += 1
+        self.parked.add(pending.offset)
         return False
 
     def take_freed(self, room: int) -> int:
         """Have up to *room* events claimed whose turn in their lanes has come; return how many."""
-        taken = 0
-        while self.lanes.freed and (taken < room or self._is_stuck()):
-            pending = self.lanes.freed.popleft()
-            if pending.offset in self.pending:
-                self.ready.append(pending)
-            else:
+        taken, freed = 0, self.lanes.freed
+        while freed and (freed[0].offset not in self.parked or taken < room or self._is_stuck()):
+            pending = freed.popleft()
+            if pending.offset in self.parked:
+                self.parked.discard(pending.offset)
                 self.decoded.append(pending)
-                self.parked -= 1
                 taken += 1
+            elif pending.offset in self.pending:
+                self.ready.append(pending)
         return taken
 
     def _is_stuck(self) -> bool:
         """Return whether all that holds a slot waits for events that have none: adopted under another `ordering`."""
-        if self.lanes.freed[0].offset in self.pending:
-            return True
-        return not self.decoded and bool(self.pending) and all(pending.parked for pending in self.pending.values())
+        freed = {pending.offset for pending in self.lanes.freed}
+        waits = (pending.parked or offset in freed for offset, pending in self.pending.items())
+        return not self.decoded and bool(self.pending) and all(waits)
 
     def hold(self) -> None:
         """Note that the record waits for a slot, while those behind it are looked at."""

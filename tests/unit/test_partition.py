@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kaufmann_celery.ledger import FIRST, Claimed, Past, Raised
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import Pending
-from tests.unit.ledger_in_memory import InMemory, adopting, claim, fetch, owned_by, running, take
+from tests.unit.ledger_in_memory import (
+    InMemory,
+    adopting,
+    claim,
+    event,
+    fetch,
+    handler,
+    offsets_of,
+    owned_by,
+    running,
+    take,
+)
 
 
 @pytest.fixture
@@ -197,3 +210,74 @@ class TestRaised:
         assert owned.raised(Raised(3, Past(2, 1), 0, "died")) is None
         assert owned.raised(Raised(4, Past(2, 1), 0, "died")) is None
         assert pending.past == Past(3)
+
+
+class TestLanes:
+    def read(self, owned: OwnedPartition, *lanes: str | None) -> list[Pending]:
+        """Deliver one event for each lane, from offset 0 on."""
+        fetch(owned, *range(len(lanes)))
+        events = [in_lane(offset, lane) for offset, lane in enumerate(lanes)]
+        for one, _ in zip(events, owned.records(), strict=False):
+            owned.deliver(one)
+        return events
+
+    def test_what_waits_for_its_lane_is_not_claimed_and_holds_no_slot(self, owned: OwnedPartition) -> None:
+        first, second, other = self.read(owned, "a", "b", None)
+        claim(owned)
+        for one in (first, second, other):
+            one.sent(0.0, 1)
+        fetch(owned, 3)
+        owned.records().__next__()
+
+        assert not owned.deliver(in_lane(3, "a"))
+        claim(owned)
+        assert (owned.outstanding, sorted(owned.pending), owned.parked) == (3, [0, 1, 2], {3})
+
+    def test_it_is_claimed_once_a_slot_is_free(self, owned: OwnedPartition) -> None:
+        first, second = self.read(owned, "a", "a")
+        assert offsets_of(owned.decoded) == [0, 1], "they may share a task"
+        owned.decoded.clear()
+        second.parked = True
+        owned.parked.add(1)
+        owned.pending[0] = first
+        owned.finish(0)
+
+        assert owned.take_freed(0) == 0
+        assert owned.take_freed(1) == 1
+        assert (offsets_of(owned.decoded), owned.parked) == ([1], set())
+
+    def test_one_that_was_settled_meanwhile_is_not_claimed_again(self, owned: OwnedPartition) -> None:
+        first, second = self.read(owned, "a", "a")
+        claim(owned)
+        first.sent(0.0, 1)
+        second.parked = True
+        owned.finish(0)
+        owned.finish(1)
+
+        assert owned.take_freed(5) == 0
+        assert (list(owned.decoded), list(owned.ready)) == ([], [first, second])
+
+    def test_adopted_events_of_an_unordered_past_do_not_take_the_slots_of_those_before_them(
+        self, memory: InMemory
+    ) -> None:
+        owned = adopting(memory, 2)
+        first, second, adopted = self.read(owned, "a", "a", "a")
+        owned.decoded.remove(second)
+        second.parked = True
+        owned.parked.add(1)
+        first.sent(0.0, 1)
+        claim(owned)
+        adopted.parked = True
+        owned.finish(0)
+
+        assert owned.take_freed(0) == 1
+        assert offsets_of(owned.decoded) == [1]
+
+
+PLACED = handler()
+
+
+def in_lane(offset: int, lane: str | None) -> Pending:
+    pending = event(offset, of=PLACED)
+    pending.decoded = replace(pending.decoded, lane=lane)
+    return pending
