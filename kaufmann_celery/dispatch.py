@@ -84,8 +84,8 @@ class Dispatcher:
         """Take, claim and send what fits. Raises `UnavailableError` after having done what could be done."""
         away: list[UnavailableError] = []
         now = time.monotonic()
+        self.reruns.ripen(now, self._max_demand - sum(owned.outstanding for owned in partitions))
         self._decode(partitions, away)
-        self.reruns.ripen(now)
         steps = [self._claim, self._conclude]
         if self._watchdog.is_due(now):
             steps.append(self._watchdog.look)

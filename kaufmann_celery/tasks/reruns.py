@@ -29,18 +29,26 @@ class Reruns:
         self._has_on_error = has_on_error
         self._waiting: list[tuple[float, int, OwnedPartition, Pending, int]] = []
         self._numbers = itertools.count()
+        #: Some whose time has come wait for a slot.
+        self._is_full = False
 
     def next_due(self, now: float) -> float:
-        """Return the seconds until the next retry; infinity without one."""
-        return max(0.0, self._waiting[0][0] - now) if self._waiting else float("inf")
+        """Return the seconds until the next retry; infinity without one, or where slots have to come free first."""
+        return max(0.0, self._waiting[0][0] - now) if self._waiting and not self._is_full else float("inf")
 
-    def ripen(self, now: float) -> None:
-        """Make the events ready whose time has come."""
+    def ripen(self, now: float, slots: int) -> None:
+        """Make the events ready whose time has come: as many as there are *slots*, or that kept theirs."""
+        self._is_full = False
         while self._waiting and self._waiting[0][0] <= now:
-            _, _, owned, pending, d = heapq.heappop(self._waiting)
+            _, _, owned, pending, d = self._waiting[0]
             if pending.waiting and pending.past.d == d:
+                if slots <= 0 and not owned.waiting_holds:
+                    self._is_full = True
+                    return
+                slots -= 1
                 pending.waiting = False
                 owned.ready.append(pending)
+            heapq.heappop(self._waiting)
 
     def wait(self, owned: OwnedPartition, pending: Pending, seconds: float) -> None:
         """Run *pending* again in so many seconds."""

@@ -51,8 +51,8 @@ class Scene:
         assert self.owned.raised(raised) is pending
         self.reruns.ended(self.owned, pending, raised, in_s)
 
-    def ready_after(self, seconds: float) -> list[int]:
-        self.reruns.ripen(time.monotonic() + seconds)
+    def ready_after(self, seconds: float, slots: int = 10) -> list[int]:
+        self.reruns.ripen(time.monotonic() + seconds, slots)
         return offsets_of(self.owned.ready)
 
 
@@ -71,6 +71,24 @@ def test_a_retry_waits_for_its_time(scene: Scene) -> None:
     assert scene.ready_after(61.0) == [3]
     assert scene.owned.outstanding == 1
     assert scene.reruns.next_due(time.monotonic()) == float("inf")
+
+
+def test_a_retry_whose_time_has_come_waits_for_a_slot(scene: Scene) -> None:
+    pending = scene.ran()
+    scene.ends(pending, "retry", in_s=1.0)
+
+    assert scene.ready_after(2.0, slots=0) == []
+    assert scene.owned.outstanding == 0
+    # Nothing but the end of another event makes room: the loop need not turn before.
+    assert scene.reruns.next_due(time.monotonic() + 2.0) == float("inf")
+    assert scene.ready_after(2.0, slots=1) == [3]
+
+
+def test_a_retry_that_kept_its_slot_needs_no_other(scene: Scene) -> None:
+    scene.owned.waiting_holds = True
+    scene.ends(scene.ran(), "retry", in_s=1.0)
+
+    assert scene.ready_after(2.0, slots=0) == [3]
 
 
 def test_a_retry_that_is_due_already_is_ready_at_once(scene: Scene) -> None:
