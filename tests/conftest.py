@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
+
+# A shell that runs this in the background has it ignore Ctrl-C, and all that is started here would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Their asserts say what was compared, as those of tests do.
 pytest.register_assert_rewrite("tests.integration.scene", "tests.integration.kafka_topics")
