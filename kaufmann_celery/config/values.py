@@ -30,6 +30,10 @@ _OWNED_OPTIONS = {
 }
 
 
+#: kafka-python's assignors, by the names that Kafka gives them.
+_ASSIGNORS = ("cooperative-sticky", "range", "roundrobin", "sticky")
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return `, did you mean …?` with the one of *known* that is most like *name*, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -169,7 +173,20 @@ def options(value: Any) -> Mapping[str, Any]:
     for name in value:
         if name in _OWNED_OPTIONS:
             raise Fault(f"must not hold {name}: {_OWNED_OPTIONS[name]}")
+    _check_assignors(value.get("partition_assignment_strategy", ()))
     return MappingProxyType(dict(value))
+
+
+def _check_assignors(strategies: Any) -> None:
+    if not isinstance(strategies, list | tuple):
+        raise Fault("partition_assignment_strategy must be a list")
+    for one in strategies:
+        if isinstance(one, str) and one not in _ASSIGNORS:
+            raise Fault(
+                f"partition_assignment_strategy must be of {', '.join(_ASSIGNORS)}{suggestion(one, _ASSIGNORS)}"
+            )
+    if "cooperative-sticky" in strategies and len(strategies) > 1:
+        raise Fault("partition_assignment_strategy: cooperative-sticky goes with no other")
 
 
 def _items(value: Any) -> Sequence[Any]:

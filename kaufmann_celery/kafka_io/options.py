@@ -49,6 +49,7 @@ def consumer_options(config: Config) -> dict[str, Any]:
         "fetch_max_bytes": 1024 * 1024,
         "max_partition_fetch_bytes": 128 * 1024,
         **_known(config, _consumer_names()),
+        **_assignors(config),
         "group_id": config.consumer_group,
         "enable_auto_commit": False,
         # Only then does kafka-python wait for a dying predecessor's transaction before it reads the commit.
@@ -90,6 +91,24 @@ def transactional_options(config: Config, transactional_id: str) -> dict[str, An
 
 def _known(config: Config, names: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in config.kafka_options.items() if name in names}
+
+
+def _assignors(config: Config) -> dict[str, Any]:
+    """Return the assignors that are named as Kafka names them; kafka-python wants classes."""
+    from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+    from kafka.coordinator.assignors.range import RangePartitionAssignor
+    from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+    from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+    option = "partition_assignment_strategy"
+    known: dict[Any, Any] = {
+        one.name: one
+        for one in (
+            CooperativeStickyAssignor, RangePartitionAssignor, RoundRobinPartitionAssignor, StickyPartitionAssignor,
+        )
+    }  # fmt: skip
+    given = config.kafka_options.get(option)
+    return {option: [known.get(one, one) for one in given]} if given else {}
 
 
 def _consumer_names() -> frozenset[str]:

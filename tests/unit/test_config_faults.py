@@ -201,6 +201,18 @@ def test_kafka_options_leave_alone_what_has_its_own_setting() -> None:
     assert fault({"kafka_options": {"group_id": "x"}}).endswith("must not hold group_id: set consumer_group instead")
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("range", "must be a list"),
+        (["cooperative"], "must be of cooperative-sticky, range, roundrobin, sticky, did you mean cooperative-sticky?"),
+        (["range", "cooperative-sticky"], "cooperative-sticky goes with no other"),
+    ],
+)
+def test_a_partition_assignment_strategy_is_none_of_these(given: object, reason: str) -> None:
+    assert reason in fault({"kafka_options": {"partition_assignment_strategy": given}})
+
+
 @pytest.mark.parametrize("name", ["event_handler_mod", "producer_mod", "metadata_mod"])
 def test_modules_are_dotted_paths(name: str) -> None:
     assert "must be a dotted path" in fault({name: "service/handlers.py"})
