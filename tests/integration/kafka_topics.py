@@ -134,15 +134,19 @@ class Bystander:
         return found
 
     def committed(self, group: str) -> Mapping[TopicPartition, int]:
-        """Return what *group* has committed."""
+        """Return how far *group* has committed."""
+        return {partition: kept.offset for partition, kept in self.commits(group).items()}
+
+    def commits(self, group: str) -> Mapping[TopicPartition, Any]:
+        """Return the commits of *group*, each with `offset` and `metadata`."""
         try:
-            offsets = self._admin.list_group_offsets({group: None})[group]
+            commits: Mapping[TopicPartition, Any] = self._admin.list_group_offsets({group: None})[group]
         except KafkaError as error:
             if not error.retriable:
                 raise
             # The first group of a new broker: its coordinator is being made.
             return {}
-        return {partition: kept.offset for partition, kept in offsets.items()}
+        return commits
 
     def ends(self, topic: str) -> Mapping[TopicPartition, int]:
         """Return the end of each partition that holds anything."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from kaufmann_celery.event import Position
-from kaufmann_celery.local import LocalStack
+from tests.integration.own_services import OwnServices
 from tests.integration.registry_proxy import FAULTS, Fault, RegistryProxy
 from tests.integration.scene import Scene, avro, scene
 from tests.integration.service_process import ROLES, Role, eventually, unique
@@ -57,13 +54,9 @@ class Outages:
     """A service whose Kafka and Redis are this module's own, and whose registry is behind a proxy."""
 
     scene: Scene
-    directory: Path
+    own: OwnServices
     registry: RegistryProxy
     positions: dict[str, Position] = field(default_factory=dict)
-
-    def part(self, name: str) -> LocalStack:
-        """Return the stack of one service."""
-        return LocalStack(self.directory, services=(name,))
 
     def register(self, *names: str) -> None:
         for name in names:
@@ -96,41 +89,22 @@ class Outages:
     def away(self, part: str) -> Iterator[None]:
         """Stop Redis or Kafka for the length of the block; its data and port stay."""
         self.scene.kafka.disconnect()
-        self.part(part).down()
-        try:
+        with self.own.away(part):
             yield
-        finally:
-            self.part(part).up(owner_pid=os.getpid())
-
-    @contextmanager
-    def frozen(self, part: str) -> Iterator[None]:
-        """Have Redis or Kafka stand still: it keeps its connections and does not answer."""
-        (status,) = self.part(part).status()
-        assert status.pid is not None
-        os.kill(status.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(status.pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
 def outages(stack: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outages]:
-    directory = tmp_path_factory.mktemp("stack")
-    own = LocalStack(directory, services=("kafka", "redis"))
-    try:
-        settings = {**stack, **own.up(owner_pid=os.getpid())}
-        with (
-            RegistryProxy(stack["KAUFMANN_SCHEMA_REGISTRY_URL"]) as proxy,
-            scene(
-                tmp_path_factory.mktemp("outages"), settings, SERVICE, name="outages",
-                schemas={"out.asked": ASKED, "out.writes": ASKED},
-                settings={"schema_registry_url": proxy.url},
-            ) as one,
-        ):  # fmt: skip
-            yield Outages(one, directory, proxy)
-    finally:
-        own.down()
+    with (
+        OwnServices(tmp_path_factory.mktemp("stack"), "kafka", "redis") as own,
+        RegistryProxy(stack["KAUFMANN_SCHEMA_REGISTRY_URL"]) as proxy,
+        scene(
+            tmp_path_factory.mktemp("outages"), {**stack, **own.settings}, SERVICE, name="outages",
+            schemas={"out.asked": ASKED, "out.writes": ASKED},
+            settings={"schema_registry_url": proxy.url},
+        ) as one,
+    ):  # fmt: skip
+        yield Outages(one, own, proxy)
 
 
 def test_with_a_registry_that_is_down_at_start_events_wait(outages: Outages) -> None:
@@ -237,7 +211,7 @@ def test_with_a_service_that_restarts_in_the_middle_each_event_runs_once(outages
 @pytest.mark.parametrize("part", ["redis", "kafka"])
 def test_with_a_service_that_stands_still_for_ten_seconds_each_event_runs_once(outages: Outages, part: str) -> None:
     ids = some_have_run(outages)
-    with outages.frozen(part):
+    with outages.own.frozen(part):
         passes(10.0)
     ids += outages.send("out.asked", 20)
 

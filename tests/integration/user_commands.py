@@ -75,6 +75,20 @@ class Commands:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
+    def kill(self, label: str, number: int = signal.SIGKILL) -> None:
+        """Send a signal to the process alone, not to its children, and wait until it has ended."""
+        process = self._running.pop(label)
+        process.send_signal(number)
+        process.wait(DEADLINE_S)
+
+    def pid(self, label: str) -> int:
+        """Return the process id."""
+        return self._running[label].pid
+
+    def exit_code(self, label: str, timeout_s: float = DEADLINE_S) -> int:
+        """Wait until a command has ended by itself, and return its exit code."""
+        return self._running.pop(label).wait(timeout_s)
+
     def has_died(self) -> bool:
         """Return whether a command ended that nobody stopped."""
         return any(process.poll() is not None for process in self._running.values())
@@ -87,6 +101,11 @@ class Commands:
         """Return what a command has written so far."""
         file = self.directory / f"{label}.log"
         return file.read_text(errors="replace") if file.exists() else ""
+
+    def tails(self) -> str:
+        """Return the end of each log, for a failing test's message."""
+        logs = sorted(self.directory.glob("*.log"))
+        return "\n".join(f"--- {file.stem}\n{file.read_text(errors='replace')[-4000:]}" for file in logs)
 
     def notes(self) -> list[str]:
         """Return what handlers noted in the file `runs`, one line each time."""
