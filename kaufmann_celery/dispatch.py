@@ -116,7 +116,9 @@ class Dispatcher:
             try:
                 self._decode_some(owned, slots)
             except UnavailableError as error:
+                # The next turn begins with another: no turn waits for the registry once for each partition.
                 away.append(error)
+                return
             slots -= owned.outstanding - before
 
     def _decode_some(self, owned: OwnedPartition, slots: int) -> None:

@@ -6,9 +6,7 @@ thread polls on meanwhile. Whatever stops a step leaves its events where they we
 
 from __future__ import annotations
 
-import faulthandler
 import logging
-import sys
 import threading
 import time
 import uuid
@@ -32,12 +30,14 @@ from kaufmann_celery.ledger.wake import WakeListener, Woken
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.failures import Failures
+from kaufmann_celery.partitions.blocking import Blocking
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.fencing import Fencing, transactional_id
 from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, Unstable
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.ownership import Ownership
 from kaufmann_celery.partitions.until_end import UntilEnd
+from kaufmann_celery.pulse import Pulse
 from kaufmann_celery.settle import Counts, Settler
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.worker.runtime import WorkerRuntime
@@ -54,8 +54,6 @@ _IDLE_S = 0.2
 _HOLD_S = 0.005
 #: Seconds before a step is tried again that a service's absence stopped.
 _AWAY_S = 0.5
-#: A loop that has not turned for this long is dead: its process dumps its stacks and ends.
-_HANG_S = 120.0
 
 
 class Ingester:
@@ -67,6 +65,7 @@ class Ingester:
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._turning = threading.Lock()
         self._stop = threading.Event()
+        self._pulse = Pulse()
         self.counts = Counts()
         runtime = WorkerRuntime(kaufmann)
         self._kafka = KafkaOut(config)
@@ -79,13 +78,14 @@ class Ingester:
         self._dispatcher = Dispatcher(kaufmann, decoder, failures, nudge=self._nudge)
         self._consumption = Consumption(
             config, self._topics, self._inbox,
-            settling=self._turning, on_revoke=self._commits_at_revoke, wants=self._wants, beat=self._beat,
+            settling=self._turning, on_revoke=self._commits_at_revoke, wants=self._wants, beat=self._pulse.beat,
         )  # fmt: skip
         channel = wake_channel(config.redis_prefix, uuid.uuid4().hex)
         self._wake = WakeListener(runtime.ledger, channel, self._inbox)
         self._partitions = Ownership(
-            config, runtime.ledger, wake=channel, begin=self._consumption.begin, reopen=self._consumption.reopen
-        )
+            config, runtime.ledger, wake=channel, begin=self._consumption.begin, reopen=self._consumption.reopen,
+            step=self._pulse.step,
+        )  # fmt: skip
         self._ledger, self._outage = runtime.ledger, Outage()
         life = transactional_id(config, channel)
         self._fencing = Fencing(config, runtime.ledger, own=life, fence=partial(fence, config))
@@ -94,6 +94,7 @@ class Ingester:
         clock = CommitClock(CommitPolicy(config.commit_threshold, config.commit_interval), time.monotonic())
         self._committer = Committer(clock, self._consumption.commit, at_once=self._delivery.commit)
         self._until_end = UntilEnd(config, self._topics) if until_end else None
+        self._blocking = Blocking(config.max_window)
         self._woken: set[str] = set()
         self._swept_at = self._turned_at = self._pin_after = 0.0
         # A lease whose holder could not renew it, because Redis was away, is not expired.
@@ -114,6 +115,7 @@ class Ingester:
         )
         if self._until_end is not None:
             self._until_end.start()
+        self._pulse.step()
         self._wake.start()
         self._consumption.start()
         try:
@@ -145,6 +147,7 @@ class Ingester:
         """One turn of the loop. The lock keeps a revoke out of the middle of it; those before it have been heard."""
         with self._turning:
             self._turned_at = time.monotonic()
+            self._pulse.step()
             for message in (*messages, *self._come()):
                 self._hear(message)
             prepare = (self._fencing.fence, self._delivery.prepare)
@@ -224,6 +227,7 @@ class Ingester:
                 # More may wait than one round holds.
                 self._nudge(owned.ledger.base)
         for owned in self._partitions if everywhere else ():
+            self._blocking.look(owned, now, end=self._until_end.left(owned) if self._until_end else None)
             self._partitions.guarded(owned, _forget)
 
     def _ask(self, owned: OwnedPartition, found: dict[OwnedPartition, Mapping[int, bytes]]) -> None:
@@ -265,14 +269,16 @@ class Ingester:
             self._committer.in_flight or any(owned.uncommitted for owned in self._partitions)
         ):
             self._turn(self._wait())
+        if self._until_end is not None:
+            self._until_end.say_left(self._partitions)
 
     def _close(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
         self._consumption.stop(self.config.shutdown_timeout / 2)
         self._wake.stop()
         self._dispatcher.close()
         self._delivery.close()
         self._kafka.close(timeout_s=1.0)
+        self._pulse.stop()
         done = (self.counts.handled, self.counts.failed, self.counts.published)
         log.info("ingester stopped: %d handled, %d failed, %d records published", *done, extra={"action": "stop"})
 
@@ -284,11 +290,6 @@ class Ingester:
         """Return whether the consumer should read on. Called in its thread; reads two numbers."""
         owned = self._partitions.owned.get(partition)
         return owned is not None and owned.wants_records(read_to)
-
-    def _beat(self) -> None:
-        """Keep the process alive for another while, as long as both loops turn. Called in the consumer's thread."""
-        if time.monotonic() - self._turned_at < _HANG_S or not self._turned_at:
-            faulthandler.dump_traceback_later(_HANG_S, exit=True, file=sys.stderr)
 
 
 def _forget(owned: OwnedPartition) -> None:

@@ -95,8 +95,8 @@ class OwnedPartition:
         return offset not in self.adopted and self.watermark.is_finished(offset)
 
     def is_within(self, offset: int, max_window: int) -> bool:
-        """Return whether *offset* is less than *max_window* ahead of the lowest unfinished one."""
-        return offset - self.watermark.safe_offset < max_window
+        """Return whether *offset* is less than *max_window* ahead of the lowest unfinished one, if any."""
+        return not self.watermark.unfinished or offset - self.watermark.safe_offset < max_window
 
     def records(self) -> Iterator[Any]:
         """Yield the records to look at, each until it is delivered, skipped or held; finished ones are passed over.

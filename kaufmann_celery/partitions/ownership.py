@@ -54,6 +54,7 @@ class Ownership:
         self._wake = wake
         self._begin = begin
         self._reopen = reopen
+        self._step = step
         self._assigned: dict[TopicPartition, Assignment] = {}
         #: When to try refused ones again (monotonic seconds), and those for which Kafka is to be asked first.
         self._refused_until: dict[TopicPartition, float] = {}
@@ -140,6 +141,8 @@ class Ownership:
 
     def guarded(self, owned: OwnedPartition, call: Callable[[OwnedPartition], None]) -> None:
         """Call; drop the partition where another ingester has it, rebuild it from Kafka where its ledger is gone."""
+        # A call may wait for a service that is away; that it does so in many partitions is no hang.
+        self._step()
         try:
             call(owned)
         except Fenced as error:

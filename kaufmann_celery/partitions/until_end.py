@@ -12,6 +12,7 @@ from kafka import errors as kafka_errors
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.kafka_io.options import client_options
+from kaufmann_celery.partitions.blocking import say
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 #: Seconds between looks at what other ingesters of the group have committed.
@@ -47,6 +48,17 @@ class UntilEnd:
         except kafka_errors.KafkaError as error:
             raise UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers") from error
         self._ends = {partition: end for partition, end in ends.items() if end > firsts[partition]}
+
+    def left(self, owned: OwnedPartition) -> int | None:
+        """Return the end that *owned* has not reached yet; None where it has."""
+        end = self._ends.get(owned.partition, 0)
+        return end if owned.watermark.safe_offset < end else None
+
+    def say_left(self, partitions: Iterable[OwnedPartition]) -> None:
+        """Log what holds back each partition that is not at its end."""
+        for owned in partitions:
+            if (end := self.left(owned)) is not None:
+                say(owned, f"stopped before the end, offset {end}")
 
     def is_settled(self, owned: Mapping[TopicPartition, OwnedPartition]) -> bool:
         """Return whether, in the partitions owned here, only the commit is missing."""

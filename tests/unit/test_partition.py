@@ -70,6 +70,15 @@ class TestReading:
         assert owned.watermark.safe_offset == 5
         assert owned.uncommitted == 2
 
+    def test_a_gap_longer_than_the_window_keeps_nothing_back_where_nothing_is_unfinished(
+        self, owned: OwnedPartition
+    ) -> None:
+        fetch(owned, 3, 50_003)
+        assert owned.is_within(50_003, 10_000)
+        take(owned, 1)
+
+        assert not owned.is_within(50_003, 10_000)
+
     def test_the_position_moves_over_offsets_without_records_once_all_before_are_looked_at(
         self, owned: OwnedPartition
     ) -> None:
