@@ -81,10 +81,6 @@ class Commands:
         process.send_signal(number)
         process.wait(DEADLINE_S)
 
-    def pid(self, label: str) -> int:
-        """Return the process id."""
-        return self._running[label].pid
-
     def exit_code(self, label: str, timeout_s: float = DEADLINE_S) -> int:
         """Wait until a command has ended by itself, and return its exit code."""
         return self._running.pop(label).wait(timeout_s)
