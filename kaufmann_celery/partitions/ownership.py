@@ -48,6 +48,7 @@ class Ownership:
         wake: str,
         begin: Callable[[TopicPartition, int], None],
         reopen: Callable[[TopicPartition, Committed | None], None],
+        step: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._connection = connection
