@@ -187,6 +187,7 @@ class Kaufmann:
 
     def _check_settings(self) -> None:
         check_available(self.config)
+        celery_app.check_broker(self.celery)
         Ordering(self.config, self.handlers)
         if self._import_fault:
             raise ConfigError(self._import_fault)

@@ -75,7 +75,7 @@ class Config:
     #: object.
     kafka_options: Mapping[str, Any] = setting(options, MappingProxyType({}), secret=True)
     #: Redis, for the ledger, and as Celery's broker unless the app has one. `redis://`, `rediss://`,
-    #: `redis+socket://` or `sentinel://`.
+    #: `redis+socket://`, `sentinel://`, or `redis+cluster://host:port,host:port` where the app has a broker.
     redis_url: str = setting(redis_url, _REDIS, secret=True)
     #: What every key in Redis begins with. Two environments that share a Redis and a prefix take each
     #: other's events.

@@ -11,6 +11,7 @@ from kaufmann_celery.config.fields import Fault
 from kaufmann_celery.config.values import suggestion, text
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
+_CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
 
 _KAFKA_PORT = 9092
 _HIGHEST_PORT = 65535
@@ -35,9 +36,12 @@ def listen_address(value: Any) -> str:
 
 
 def redis_url(value: Any) -> str:
-    """Read the URL of a Redis, or several of Sentinels, separated by semicolons."""
+    """Read the URL of a Redis, of a Redis Cluster, or several of Sentinels, separated by semicolons."""
+    if is_cluster(text(value)):
+        _check_cluster(text(value))
+        return text(value)
     for url in text(value).split(";"):
-        _check_redis(_split_url(url, REDIS_SCHEMES))
+        _check_redis(_split_url(url, (*REDIS_SCHEMES, *_CLUSTER_SCHEMES)))
     return text(value)
 
 
@@ -54,7 +58,24 @@ def is_redis(url: str | None) -> bool:
     return bool(separator) and scheme.lower() in REDIS_SCHEMES
 
 
+def is_cluster(url: str | None) -> bool:
+    """Tell whether *url* is one of a Redis Cluster, which Celery cannot have as its broker."""
+    return (url or "").partition("://")[0].lower() in _CLUSTER_SCHEMES
+
+
+def _check_cluster(url: str) -> None:
+    hosts = url.partition("://")[2].rpartition("@")[2]
+    if "/" in hosts.rstrip("/"):
+        raise Fault("must not name a database, for a Redis Cluster has one; a password's special characters are %XX")
+    for host in hosts.rstrip("/").split(","):
+        _, port = _split_address(host)
+        if port is not None:
+            _port(port, lowest=1)
+
+
 def _check_redis(url: SplitResult) -> None:
+    if is_cluster(url.geturl()):
+        raise Fault("must name a Redis Cluster's nodes in one URL, separated by commas")
     if url.scheme == "redis+socket":
         if len(url.path) <= 1:
             raise Fault("must name a socket, such as redis+socket:///run/redis.sock")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,7 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     ResponseError,
     TryAgainError,
 )
@@ -32,6 +34,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.ledger import cluster
 from kaufmann_celery.ledger.address import TTL_S
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ _AWAY = (
     RedisTimeoutError,
     ReadOnlyError,
     OutOfMemoryError,
+    RedisClusterException,
     ClusterDownError,
     MasterDownError,
     TryAgainError,
@@ -72,8 +76,20 @@ class LedgerConnection:
     Raises `UnavailableError` where Redis is away; whether the script ran is then unknown, so each may run again.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
-        self.client = client
+    def __init__(self, make: Callable[[], Any], *, one_by_one: bool = False) -> None:
+        self._make = make
+        #: Whether scripts for several ledgers cannot travel together.
+        self._one_by_one = one_by_one
+        self._made: redis.Redis | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> redis.Redis:
+        """redis-py's client, made at its first use: a Redis Cluster is asked for its nodes then."""
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run one script and return its answer."""
@@ -81,9 +97,9 @@ class LedgerConnection:
             return self._evaluate(script, keys, args)
 
     def run_many(self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """Run one script for several ledgers, in one round trip."""
-        if len(calls) == 1:
-            return [self.run(script, *calls[0])]
+        """Run one script for several ledgers, in one round trip where they are not spread over a Redis Cluster."""
+        if self._one_by_one or len(calls) == 1:
+            return [self.run(script, *call) for call in calls]
         text, sha = _script(script)
         with _translated():
             for _ in range(2):
@@ -106,7 +122,8 @@ class LedgerConnection:
 
     def close(self) -> None:
         """Close the connections."""
-        self.client.close()
+        if self._made is not None:
+            self._made.close()
 
     def _evaluate(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         text, sha = _script(script)
@@ -130,7 +147,10 @@ def _translated() -> Iterator[None]:
 
 
 def connect(url: str, transport_options: Mapping[str, Any] | None = None) -> LedgerConnection:
-    """Connect to *url*: `redis://`, `rediss://`, `redis+socket://`, or `sentinel://h1:26379;sentinel://h2:26379`.
+    """Connect to *url*.
+
+    It is `redis://`, `rediss://`, `redis+socket://`, `redis+cluster://h1:6379,h2:6379`, or
+    `sentinel://h1:26379;sentinel://h2:26379`.
 
     *transport_options* are Celery's (`master_name`, `sentinel_kwargs`). Does not block: the first call connects.
     """
@@ -142,11 +162,13 @@ def connect(url: str, transport_options: Mapping[str, Any] | None = None) -> Led
     }
     if url.startswith("redis+socket://"):
         path = "unix://" + url.removeprefix("redis+socket://")
-        return LedgerConnection(redis.Redis.from_url(path, **options))
+        return LedgerConnection(partial(redis.Redis.from_url, path, **options))
     options |= {"socket_connect_timeout": SOCKET_TIMEOUT_S, "socket_keepalive": True}
     if url.startswith("sentinel://"):
-        return LedgerConnection(_by_sentinel(url, transport_options or {}, options))
-    return LedgerConnection(redis.Redis.from_url(url, **options))
+        return LedgerConnection(partial(_by_sentinel, url, transport_options or {}, options))
+    if url.startswith(cluster.SCHEMES):
+        return LedgerConnection(partial(cluster.connected_to, url, options), one_by_one=True)
+    return LedgerConnection(partial(redis.Redis.from_url, url, **options))
 
 
 def _by_sentinel(url: str, transport_options: Mapping[str, Any], options: dict[str, Any]) -> redis.Redis:

@@ -1,8 +1,8 @@
-"""The ledger for those who only look: counts and ages of one partition. Reads are not atomic with one another."""
+"""The ledger for those who only look: counts and ages of one partition."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,22 +47,8 @@ class Claim:
 
 
 def read(connection: LedgerConnection, bases: Sequence[str]) -> list[LedgerView]:
-    """Return what the ledgers at *bases* hold, in their order. One round trip; raises `UnavailableError`."""
-    pipeline = connection.client.pipeline(transaction=False)
-    pipeline.time()
-    for base in bases:
-        owner, claims, leases, _, outcomes, marks, due, _ = keys_of(base)
-        pipeline.hmget(owner, "generation", "member", "incarnation")
-        pipeline.hgetall(claims)
-        pipeline.hkeys(leases)
-        pipeline.hkeys(outcomes)
-        pipeline.zrange(marks, 0, -1)
-        pipeline.zrange(due, 0, -1, withscores=True)
-    with _translated():
-        (seconds, micros), *answers = pipeline.execute()
-    now_ms = seconds * 1000 + micros / 1000
-    parts = iter(answers)
-    return [_view(now_ms, *(next(parts) for _ in range(6))) for _ in bases]
+    """Return what the ledgers at *bases* hold, in their order; raises `UnavailableError`."""
+    return [_view(*answer) for answer in connection.run_many("view", [(keys_of(base), []) for base in bases])]
 
 
 def wake_channel_at(connection: LedgerConnection, base: str) -> str | None:
@@ -73,26 +59,32 @@ def wake_channel_at(connection: LedgerConnection, base: str) -> str | None:
 
 
 def _view(
-    now_ms: float,
+    now: bytes,
     owner: list[bytes | None],
-    claims: dict[bytes, bytes],
+    claims: list[bytes],
     leased: list[bytes],
     outcomes: list[bytes],
     marks: list[bytes],
-    due: list[tuple[bytes, float]],
+    due: list[bytes],
 ) -> LedgerView:
     generation, member, incarnation = (None if value is None else value.decode() for value in owner)
-    running = frozenset(map(int, leased))
+    now_ms, running = int(now), frozenset(map(int, leased))
+    seconds = {int(offset): (float(at) - now_ms) / 1000 for offset, at in _pairs(due)}
     return LedgerView(
         generation=None if generation is None else int(generation),
         member=member,
         incarnation=incarnation,
-        claims={int(offset): _claim(claim.decode(), now_ms) for offset, claim in claims.items()},
+        claims={int(offset): _claim(claim.decode(), now_ms) for offset, claim in _pairs(claims)},
         leased=running,
         outcomes=frozenset(map(int, outcomes)),
         marks=frozenset(map(int, marks)),
-        waiting={int(offset): (at - now_ms) / 1000 for offset, at in due if at > now_ms and int(offset) not in running},
+        waiting={offset: left for offset, left in seconds.items() if left > 0 and offset not in running},
     )
+
+
+def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    values = iter(flat)
+    return zip(values, values, strict=True)
 
 
 def _claim(text: str, now_ms: float) -> Claim:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from kaufmann_celery.ledger import LedgerConnection
 
@@ -56,7 +56,7 @@ class WakeListener:
         while not self._stop.is_set():
             try:
                 self._listen()
-            except RedisError:
+            except (RedisError, RedisClusterException):
                 self._stop.wait(_RETRY_S)
 
     def _listen(self) -> None:

@@ -8,6 +8,7 @@ import click
 from celery import Celery
 from kombu import Queue
 
+from kaufmann_celery.config.addresses import is_cluster
 from kaufmann_celery.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ def own_broker(app: Celery) -> str | None:
         return None
     broker: str | None = app.conf.broker_url or app.conf.broker_write_url
     return broker
+
+
+def check_broker(app: Celery) -> None:
+    """Raise `ConfigError` where Celery cannot have the broker that its app comes by."""
+    if is_cluster(app.conf.broker_url):
+        raise ConfigError(
+            "redis_url: a Redis Cluster holds the ledger only, Celery cannot have one as its broker: "
+            "give it another, Kaufmann(..., celery=Celery(..., broker=...))"
+        )
 
 
 def consume_queues(kaufmann: Kaufmann) -> None:

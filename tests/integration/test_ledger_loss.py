@@ -196,12 +196,12 @@ class TestRedisInTrouble:
 
     def test_replicas_that_are_missing_are_waited_for(self, scene: LedgerScene) -> None:
         owner = scene.owner()
-        scene.client.config_set("min-replicas-to-write", 1)
+        scene.configure("min-replicas-to-write", 1)
         try:
             with pytest.raises(UnavailableError, match="NOREPLICAS"):
                 owner.claim([1])
         finally:
-            scene.client.config_set("min-replicas-to-write", 0)
+            scene.configure("min-replicas-to-write", 0)
         assert owner.claim([1]) == {}
 
     def test_a_redis_that_is_full_still_hands_out_and_settles_outcomes(self, scene: LedgerScene) -> None:
@@ -209,14 +209,14 @@ class TestRedisInTrouble:
         owner.claim([1, 2])
         scene.run().begin([(1, 1)])
         report(scene.run(), (1, 1))
-        scene.client.config_set("maxmemory", 1)
+        scene.configure("maxmemory", 1)
         try:
             with pytest.raises(UnavailableError):
                 owner.claim([3])
             assert looked(owner, may_expire=True).outcomes == {1: b"out"}
             owner.settle([1])
         finally:
-            scene.client.config_set("maxmemory", 0)
+            scene.configure("maxmemory", 0)
         assert scene.held().marks == {1}
 
     def test_a_server_that_forgot_the_scripts_is_told_them_again(self, scene: LedgerScene) -> None:

@@ -121,6 +121,14 @@ def test_the_redis_of_celerys_broker_is_the_default(url: str) -> None:
     assert (config.redis_url, config.origin("redis_url")) == (url, "the Celery app's broker")
 
 
+@pytest.mark.parametrize(
+    "url", ["redis+cluster://a:7000,b:7001", "rediss+cluster://user:p%40w@a:7000,b", "redis+cluster://[::1]:7000/"]
+)
+def test_a_redis_cluster_is_named_by_some_of_its_nodes(url: str) -> None:
+    assert load({"redis_url": url}).redis_url == url
+    assert "p%40w" not in repr(load({"redis_url": url}))
+
+
 @pytest.mark.parametrize("url", [None, "", "amqp://guest@localhost//", "memory://"])
 def test_a_broker_that_is_no_redis_is_not_used_as_one(url: str | None) -> None:
     assert load(app_broker=url).origin("redis_url") == "default"
