@@ -3,8 +3,11 @@
 - bare: poll, decode, call; one process, no Celery
 - naive: poll, decode, `delay` for each event; a Celery worker of two processes
 - kaufmann: this project, its ingester and a worker of two processes
+- answers: the same with one output for each event, published at least once
+- exactly: the same exactly once, in transactions
 
-`python -m benchmarks.compare [--events 30000] [--max-demand 1000] [--rounds 3]`. The order is mixed in each round.
+`python -m benchmarks.compare [--events 30000] [--max-demand 1000] [--rounds 3] [--only answers,exactly]`. The order is
+mixed in each round.
 """
 
 from __future__ import annotations
@@ -52,11 +55,16 @@ def payload(number: int) -> dict[str, Any]:
     }
 
 
-def fill(stack: Settings, topic: str, events: int) -> None:
-    """Create *topic* and write *events* into it."""
+def create(stack: Settings, topic: str) -> None:
+    """Create *topic*."""
     admin: Any = KafkaAdminClient(bootstrap_servers=stack["KAUFMANN_BROKERS"])
     admin.create_topics({topic: {"num_partitions": PARTITIONS, "replication_factor": 1}}, wait_for_metadata=True)
     admin.close()
+
+
+def fill(stack: Settings, topic: str, events: int) -> None:
+    """Create *topic* and write *events* into it."""
+    create(stack, topic)
     producer: Any = KafkaProducer(bootstrap_servers=stack["KAUFMANN_BROKERS"], linger_ms=5)
     parsed = fastavro.parse_schema(SCHEMA)
     for number in range(events):
@@ -113,15 +121,27 @@ def naive(stack: Settings, topic: str, events: int, _: int) -> float:
         return events / (time.perf_counter() - started)
 
 
-def kaufmann(stack: Settings, topic: str, events: int, max_demand: int) -> float:
+def kaufmann(stack: Settings, topic: str, events: int, max_demand: int, **more: str) -> float:
     """Ours, to the committed offsets."""
-    environ = {**stack, "BENCH_TOPIC": topic, "KAUFMANN_MAX_DEMAND": str(max_demand)}
+    environ = {**stack, "BENCH_TOPIC": topic, "KAUFMANN_MAX_DEMAND": str(max_demand), **more}
     with worker("benchmarks.noop_service", environ):
         script = "from benchmarks.noop_service import measure; measure()"
         out = subprocess.run(
             [sys.executable, "-c", script], env={**os.environ, **environ}, check=True, capture_output=True, text=True
         )
     return events / float(out.stdout)
+
+
+def answers(stack: Settings, topic: str, events: int, max_demand: int, delivery: str = "at_least_once") -> float:
+    """Ours, with an output for each event."""
+    create(stack, f"{topic}.out")
+    more = {"BENCH_ANSWERS": "1", "KAUFMANN_DEFAULT_PUBLISH_TOPIC": f"{topic}.out", "KAUFMANN_DELIVERY": delivery}
+    return kaufmann(stack, topic, events, max_demand, **more)
+
+
+def exactly(stack: Settings, topic: str, events: int, max_demand: int) -> float:
+    """Ours, with an output for each event, in transactions."""
+    return answers(stack, topic, events, max_demand, "exactly_once")
 
 
 @contextmanager
@@ -152,6 +172,8 @@ CONTESTANTS: Mapping[str, Callable[[Settings, str, int, int], float]] = {
     "bare": bare,
     "naive": naive,
     "kaufmann": kaufmann,
+    "answers": answers,
+    "exactly": exactly,
 }
 
 
@@ -161,12 +183,14 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=30_000)
     parser.add_argument("--max-demand", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(CONTESTANTS))
     options = parser.parse_args()
-    rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
+    rates: dict[str, list[float]] = {name: [] for name in options.only}
     with temporary_stack() as stack:
-        SchemaRegistry([stack["KAUFMANN_SCHEMA_REGISTRY_URL"]]).register("order.placed", SCHEMA)
+        for subject in ("order.placed", "order.confirmed"):
+            SchemaRegistry([stack["KAUFMANN_SCHEMA_REGISTRY_URL"]]).register(subject, SCHEMA)
         for number in range(options.rounds):
-            for name in random.sample(sorted(CONTESTANTS), len(CONTESTANTS)):
+            for name in random.sample(options.only, len(options.only)):
                 events = options.events // 10 if name == "naive" else options.events
                 topic = f"{name}-{number}"
                 fill(stack, topic, events)
@@ -176,10 +200,11 @@ def main() -> None:
     print(
         f"\nmax_demand {options.max_demand}, {options.events:,} events, median of {options.rounds} (lowest to highest)"
     )
+    base = "naive" if "naive" in medians else options.only[0]
     for name, found in rates.items():
-        ratio = medians[name] / medians["naive"]
+        ratio = medians[name] / medians[base]
         print(
-            f"{name:10} {medians[name]:10,.0f} events/s {ratio:6.1f} x naive ({min(found):,.0f} to {max(found):,.0f})"
+            f"{name:10} {medians[name]:10,.0f} events/s {ratio:6.2f} x {base} ({min(found):,.0f} to {max(found):,.0f})"
         )
 
 

@@ -1,19 +1,22 @@
-"""A service whose handler does nothing, and how long its ingester takes."""
+"""A service whose handler does nothing, or answers with what it got, and how long its ingester takes."""
 
 import logging
 import os
 import threading
 import time
+from typing import Any
 
 from kaufmann_celery import Event, Kaufmann
 
 kaufmann = Kaufmann(os.environ.get("BENCH_TOPIC", "bench"))
 celery = kaufmann.celery
+ANSWERS = bool(os.environ.get("BENCH_ANSWERS"))
 
 
 @kaufmann.on("order.placed")
-def handle(event: Event) -> None:
-    """Do nothing."""
+def handle(event: Event) -> tuple[str, Any] | None:
+    """Do nothing, or answer."""
+    return ("order.confirmed", event.payload) if ANSWERS else None
 
 
 def measure() -> None:

@@ -150,7 +150,7 @@ class Ingester:
             self._pulse.step()
             for message in (*messages, *self._come()):
                 self._hear(message)
-            prepare = (self._fencing.fence, self._delivery.prepare)
+            prepare = () if self._stop.is_set() else (self._fencing.fence, self._delivery.prepare)
             for step in (*prepare, self._take_over, self._look, self._dispatch, self._commit, self._note_recovery):
                 try:
                     step()
