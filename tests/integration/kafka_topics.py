@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 from kafka.serializer import Serializer
 
@@ -85,9 +86,10 @@ class Bystander:
         )
         return topic
 
-    def topics(self) -> set[str]:
-        """Return the names of all topics."""
-        return set(self._admin.list_topics())
+    def alter(self, topic: str, **configs: object) -> None:
+        """Set *configs* of a topic that is there, named as by `create`."""
+        named = {name.replace("_", "."): str(value) for name, value in configs.items()}
+        self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, named)])
 
     def send(
         self,
@@ -104,6 +106,15 @@ class Bystander:
             topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms
         ).get(timeout=DEADLINE_S)
         return Position(sent.topic, sent.partition, sent.offset)
+
+    def send_all(self, topic: str, records: Iterable[tuple[int, bytes, bytes, Sequence[tuple[str, bytes]]]]) -> None:
+        """Write many: partition, key, value and headers of each."""
+        sent = [
+            self._producer.send(topic, value, key=key, headers=list(headers), partition=partition)
+            for partition, key, value, headers in records
+        ]
+        for one in sent:
+            one.get(timeout=DEADLINE_S)
 
     def send_nothing(self, topic: str, headers: Sequence[tuple[str, bytes]]) -> Position:
         """Write a record without key and value, as other clients can, and return where it stands."""
