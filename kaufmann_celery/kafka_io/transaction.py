@@ -41,6 +41,14 @@ _NOT_ALLOWED = (
 )
 
 
+#: About who may commit: another ingester has the partitions, or another producer the transactional id.
+_SUPERSEDED = (
+    kafka_errors.CommitFailedError,
+    kafka_errors.ProducerFencedError,
+    kafka_errors.FencedInstanceIdError,
+)
+
+
 class ResultUnknown(UnavailableError):
     """Whether Kafka committed the transaction cannot be known: what it holds is to be read again."""
 
@@ -159,6 +167,8 @@ def _connected(config: Config, transactional_id: str) -> Any:
 def _translated(error: BaseException, what: str) -> UnavailableError | PublishError:
     if isinstance(error, _NOT_ALLOWED):
         return PublishError(f"Kafka refuses transactions: {_name(error)}; {error}")
+    if isinstance(error, _SUPERSEDED):
+        return UnavailableError(f"the group has rebalanced: Kafka {what} ({_name(error)})")
     return UnavailableError(f"Kafka {what} ({_name(error)}); check brokers")
 
 

@@ -6,6 +6,7 @@ from kafka import TopicPartition
 from kaufmann_celery.commit import CommitClock, CommitPolicy, Commits, Committer
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.partitions.commit_metadata import Committed
+from tests.unit.ledger_in_memory import InMemory, owned_by, running
 
 POLICY = CommitPolicy(threshold=100, interval=5.0)
 
@@ -60,4 +61,28 @@ def test_the_answer_frees_the_way_for_the_next_commit_even_when_it_is_an_error()
     assert sent == [commits]
     assert committer.in_flight
     committer.answered(commits, UnavailableError(), {})
+    assert not committer.in_flight
+
+
+def test_in_transactions_what_is_due_is_committed_at_once_and_again_where_that_failed() -> None:
+    owned = owned_by(InMemory())
+    running(owned, 0)
+    owned.finish(0)
+    asked: list[bool] = []
+    sent: list[Commits] = []
+    away = True
+
+    def at_once() -> None:
+        asked.append(away)
+        if away:
+            raise UnavailableError
+
+    committer = Committer(CommitClock(POLICY, now=0.0), sent.append, at_once=at_once)
+    with pytest.raises(UnavailableError):
+        committer.commit_due({owned.partition: owned}, 10.0)
+    away = False
+    committer.commit_due({owned.partition: owned}, 10.1)
+    committer.commit_due({owned.partition: owned}, 10.2)
+    assert asked == [True, False]
+    assert sent == []
     assert not committer.in_flight

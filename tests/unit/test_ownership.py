@@ -267,3 +267,12 @@ def test_a_fenced_partition_is_dropped_and_rebuilt_only_where_its_ledger_is_gone
     scene.ownership.guarded(scene.ownership.owned[ORDERS], fenced)
     assert scene.owned == []
     assert scene.reopened == ([(ORDERS, Committed(5, 4, (), "history"))] if lost else [])
+
+
+def test_a_partition_of_which_nobody_knows_what_is_committed_is_announced_again(scene: Scene) -> None:
+    scene.assigned()
+    scene.ownership.take_over()
+    scene.ownership.reread(scene.ownership.owned[ORDERS])
+
+    assert scene.owned == []
+    assert scene.reopened == [(ORDERS, None)]

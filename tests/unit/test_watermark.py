@@ -126,9 +126,11 @@ class WatermarkMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.open())
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        offset = data.draw(st.sampled_from(self.open()))
-        assert self.watermark.finish(offset)
-        self.finished.add(offset)
+        offsets = data.draw(st.sets(st.sampled_from(self.open()), min_size=1))
+        foreseen = self.watermark.committed("i", offsets)
+        assert all(self.watermark.finish(offset) for offset in offsets)
+        assert self.watermark.committed("i") == foreseen
+        self.finished |= offsets
 
     @rule(beyond=st.integers(0, 50))
     def advance(self, beyond: int) -> None:

@@ -1,0 +1,137 @@
+"""Kafka as kafka-python's transactional producer shows it, in memory: what is committed, and what fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from kafka import errors as kafka_errors
+from kafka.structs import TopicPartition
+
+from kaufmann_celery.event import Position
+from kaufmann_celery.partitions.commit_metadata import Committed, parse
+
+
+@dataclass
+class KafkaInMemory:
+    """A cluster in which every topic has 4 partitions."""
+
+    #: What readers of committed records see, and the group's commits, each one that there ever was.
+    records: list[bytes | None] = field(default_factory=list)
+    commits: list[Mapping[TopicPartition, Committed]] = field(default_factory=list)
+    #: The group as the last offsets named it.
+    group: Any = None
+    #: Values that are refused for good, as is all else that is sent with them.
+    refused: set[bytes] = field(default_factory=set)
+    #: What goes wrong, by the step where it does: `init`, `offsets`, `send`, `commit`.
+    faults: dict[str, BaseException | None] = field(default_factory=dict)
+    version: tuple[int, ...] = (4, 3)
+    producers: list[Producer] = field(default_factory=list)
+
+    @contextmanager
+    def connected(self) -> Iterator[KafkaInMemory]:
+        """Have kafka-python's clients talk to this one."""
+        with (
+            patch("kaufmann_celery.kafka_io.transaction.KafkaProducer", self._producer),
+            patch("kaufmann_celery.kafka_io.kafka_out.KafkaAdminClient", lambda **_: Admin()),
+            patch("kaufmann_celery.kafka_io.transaction.TRANSACTION_TIMEOUT_S", 0.05),
+        ):
+            yield self
+
+    def _producer(self, **options: Any) -> Producer:
+        self.producers.append(Producer(self, options["transactional_id"]))
+        return self.producers[-1]
+
+    def fail(self, step: str) -> None:
+        """Raise what is to go wrong at *step*."""
+        if (error := self.faults.get(step)) is not None:
+            raise error
+
+
+class Admin:
+    """Says that every topic exists."""
+
+    def describe_topics(self, _: list[str]) -> list[dict[str, Any]]:
+        return [{"error_code": 0, "partitions": [0, 1, 2, 3]}]
+
+    def describe_configs(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return {}
+
+
+class Result:
+    """What kafka-python answers with: fails, or never comes where the error is None."""
+
+    def __init__(self, kafka: KafkaInMemory, step: str, then: Callable[[], None] = lambda: None) -> None:
+        self._kafka, self._step, self._then = kafka, step, then
+
+    def wait(self, timeout_ms: float) -> bool:
+        assert timeout_ms >= 0
+        self._kafka.fail(self._step)
+        if self._step in self._kafka.faults:
+            return False
+        self._then()
+        return True
+
+
+class Sent:
+    """A record on its way."""
+
+    def __init__(self, producer: Producer, value: bytes | None) -> None:
+        self._producer, self._value = producer, value
+
+    def get(self, timeout: float) -> Position:
+        assert timeout >= 0
+        kafka = self._producer.kafka
+        kafka.fail("send")
+        if any(value in kafka.refused for value in self._producer.sent):
+            raise kafka_errors.InvalidRecordError
+        return Position("out", 0, 7)
+
+
+class Producer:
+    """One transactional producer; it is its own transaction manager and sender."""
+
+    def __init__(self, kafka: KafkaInMemory, transactional_id: str) -> None:
+        self.kafka, self.transactional_id = kafka, transactional_id
+        self.config = {"api_version": kafka.version}
+        self.sent: list[bytes | None] = []
+        self.offsets: Mapping[TopicPartition, Committed] | None = None
+        self.closed = False
+        self._transaction_manager = self._sender = self
+
+    def init_transactions(self) -> None:
+        self.kafka.fail("init")
+
+    def begin_transaction(self) -> None:
+        assert self.offsets is None
+        assert not self.sent
+
+    def send_offsets_to_transaction(self, offsets: Mapping[TopicPartition, Any], group: Any) -> Result:
+        assert not self.sent, "offsets come before records"
+        self.offsets = {at: parse(one.offset, one.metadata) for at, one in offsets.items()}
+        self.kafka.group = group
+        return Result(self.kafka, "offsets")
+
+    def send(self, _topic: str, *, value: bytes | None, **_: Any) -> Sent:
+        assert self.offsets is not None
+        self.sent.append(value)
+        return Sent(self, value)
+
+    def begin_commit(self) -> Result:
+        return Result(self.kafka, "commit", self._commit)
+
+    def _commit(self) -> None:
+        assert self.offsets is not None
+        self.kafka.records += self.sent
+        self.kafka.commits.append(self.offsets)
+        self.sent, self.offsets = [], None
+
+    def wakeup(self) -> None:
+        """Nothing waits."""
+
+    def close(self, timeout: float) -> None:
+        assert timeout >= 0
+        self.closed = True
