@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kaufmann_celery.local import LocalStack
+from tests.integration.redis_servers import connected
 from tests.integration.scene import GOOD, Scene, avro, scene
 from tests.integration.service_process import eventually, unique
 from tests.integration.user_commands import Commands, commands, send_good
@@ -132,6 +133,31 @@ def test_the_worker_goes_on_and_what_ran_meanwhile_reports_once(
         written = Counter(found.key for found in one.kafka.read(one.out))
         assert written == {b"slow.handled": len(slow), b"good.handled": len(good) + 2}
         assert "Unrecoverable" not in typed.log("worker")
+
+
+def test_a_redis_that_is_full_ends_no_worker_of_an_app_of_our_own(
+    tmp_path: Path, stack: dict[str, str], redis: MortalRedis
+) -> None:
+    settings = {**stack, "KAUFMANN_REDIS_URL": redis.url}
+    with (
+        scene(tmp_path, settings, OWN_APP, name="full", schemas={"order.slow": GOOD}) as one,
+        commands(one) as typed,
+        connected(redis.url) as server,
+    ):
+        typed.start_service("-P", "prefork", "-c", "1", "-l", "INFO")
+        one.handled(*send_good(one, 2), name="good.handled", timeout_s=PATIENCE_S)
+        slow = [*some_run(one, typed, 1), *some_run(one, typed, 0)]
+        server.client.config_set("maxmemory", 1)
+        try:
+            # What it takes from the queue it cannot note down as taken.
+            eventually(lambda: "OutOfMemoryError" in typed.log("worker"), "the worker meets it", PATIENCE_S)
+        finally:
+            server.client.config_set("maxmemory", 0)
+        one.handled(*slow, name="slow.handled", timeout_s=PATIENCE_S)
+        one.kafka.await_all_committed(one.name, one.name, PATIENCE_S)
+
+        assert not typed.has_died()
+        assert Counter(typed.notes()) == Counter(slow)
 
 
 def some_run(one: Scene, typed: Commands, at_once: int) -> list[str]:
