@@ -164,16 +164,28 @@ class OwnedPartition:
 
     def take_freed(self, room: int) -> int:
         """Have up to *room* events claimed whose turn in their lanes has come; return how many."""
-        taken, freed = 0, self.lanes.freed
-        while freed and (freed[0].offset not in self.parked or taken < room or self._is_stuck()):
-            pending = freed.popleft()
-            if pending.offset in self.parked:
-                self.parked.discard(pending.offset)
-                self.decoded.append(pending)
-                taken += 1
-            elif pending.offset in self.pending:
-                self.ready.append(pending)
+        # One that was adopted may have come late, and before others of its lane that were freed already.
+        freed, self.lanes.freed = sorted(self.lanes.freed, key=lambda one: one.offset), deque()
+        taken, held_up = 0, set()
+        for pending in freed:
+            if taken < room or not (pending.offset in self.parked or pending.decoded.lane in held_up):
+                taken += self._take(pending)
+            else:
+                held_up.add(pending.decoded.lane)
+                self.lanes.freed.append(pending)
+        while self.lanes.freed and self._is_stuck():
+            taken += self._take(self.lanes.freed.popleft())
         return taken
+
+    def _take(self, pending: Pending) -> int:
+        """Have a freed event claimed, or sent where it was claimed before; return how many slots that takes."""
+        if pending.offset in self.parked:
+            self.parked.discard(pending.offset)
+            self.decoded.append(pending)
+            return 1
+        if pending.offset in self.pending:
+            self.ready.append(pending)
+        return 0
 
     def _is_stuck(self) -> bool:
         """Return whether all that holds a slot waits for events that have none: adopted under another `ordering`."""

@@ -282,6 +282,36 @@ class TestLanes:
         assert owned.take_freed(0) == 1
         assert offsets_of(owned.decoded) == [1]
 
+    def test_one_that_holds_a_slot_does_not_wait_behind_one_of_another_lane_that_has_none(
+        self, owned: OwnedPartition
+    ) -> None:
+        first, second, other, last = self.read(owned, "a", "a", "b", "b")
+        owned.decoded.remove(second)
+        owned.parked.add(1)
+        claim(owned)
+        first.sent(0.0, 1)
+        other.sent(0.0, 2)
+        owned.ready.clear()
+        second.parked = last.parked = True
+        owned.finish(0)
+        owned.finish(2)
+
+        assert owned.take_freed(0) == 0
+        assert offsets_of(owned.ready) == [3]
+        assert owned.take_freed(1) == 1
+
+    def test_one_that_came_late_goes_before_those_of_its_lane_that_were_freed_already(self, memory: InMemory) -> None:
+        owned = adopting(memory, 0)
+        late, first = self.read(owned, "a", "a")
+        owned.decoded.remove(first)
+        owned.parked.add(1)
+        claim(owned)
+        owned.ready.clear()
+        owned.lanes.freed.extend([first, late])
+
+        assert owned.take_freed(0) == 0
+        assert offsets_of(owned.ready) == [0]
+
 
 PLACED = handler()
 
