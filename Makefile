@@ -2,11 +2,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
+upper = $(shell echo $(1) | tr a-z A-Z)
+option = $(if $($(upper)),--$(1) $($(upper)))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit check format bench clean
+.PHONY: help demo test unit check format bench chaos chaos-mutations clean
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 .venv: .venv/installed
 .venv/installed: pyproject.toml
@@ -32,6 +35,12 @@ check: .venv/installed ## style and types
 
 bench: .venv/installed ## events per second, beside a task per event and a bare loop
 	@$(BIN)/python -m benchmarks.compare
+
+chaos: .venv/installed ## 100,000 events while every process and service is killed, frozen, emptied; SEED, EVENTS, FAULTS, DELIVERY, ORDERING
+	@$(BIN)/python -m tests.chaos $(foreach name,seed events faults delivery ordering,$(call option,$(name)))
+
+chaos-mutations: .venv/installed ## shows that the chaos suite fails where a protection is missing
+	@$(BIN)/python -m tests.chaos.mutations
 
 format: .venv/installed ## make the style right
 	$(BIN)/ruff check --fix .

@@ -105,7 +105,7 @@ class Kafka(Service):
 
     name = "kafka"
     setting = "KAUFMANN_BROKERS"
-    port_names = ("broker", "controller")
+    port_names: ClassVar[tuple[str, ...]] = ("broker", "controller")
 
     def prepare(self, port: Mapping[str, int], progress: Progress) -> Launch:
         """Format the data directory the first time."""
@@ -153,7 +153,7 @@ class Redis(Service):
 
     name = "redis"
     setting = "KAUFMANN_REDIS_URL"
-    port_names = ("port",)
+    port_names: ClassVar[tuple[str, ...]] = ("port",)
 
     def prepare(self, port: Mapping[str, int], progress: Progress) -> Launch:  # noqa: ARG002 - the base's
         """Its append-only file keeps the data across restarts."""
@@ -187,7 +187,7 @@ class Registry(Service):
 
     name = "registry"
     setting = "KAUFMANN_SCHEMA_REGISTRY_URL"
-    port_names = ("http", "management")
+    port_names: ClassVar[tuple[str, ...]] = ("http", "management")
 
     def prepare(self, port: Mapping[str, int], progress: Progress) -> Launch:
         """Its schemas are in an H2 file."""

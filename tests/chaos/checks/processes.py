@@ -1,0 +1,39 @@
+"""How much was outstanding, and processes that ended by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.chaos.checks.verdict import Verdict
+from tests.chaos.evidence import Evidence
+
+
+def outstanding(evidence: Evidence) -> Verdict:
+    """Return the moments at which an ingester had claimed more than it may."""
+    verdict = Verdict("more than max_demand outstanding")
+    for sample in evidence.samples:
+        if sample.own > evidence.setting.max_demand:
+            verdict.add(f"{sample.member} had {sample.own} at {sample.at:.1f}")
+    verdict.figures["samples"] = len(evidence.samples)
+    verdict.figures["most claimed"] = max((one.own for one in evidence.samples), default=0)
+    verdict.figures["most with what was taken over"] = max((one.all for one in evidence.samples), default=0)
+    return verdict
+
+
+def exits(evidence: Evidence) -> Verdict:
+    """Return the processes that ended by themselves, or not as they were asked to."""
+    verdict = Verdict("processes that ended by themselves")
+    for life in evidence.lives:
+        if life.ended is None or life.asked == "SIGKILL" or (life.asked == "SIGTERM" and life.code == "0"):
+            continue
+        verdict.add(f"{life.slot} ({life.pid}) ended with {life.code} at {life.ended:.3f}, asked: {life.asked}")
+    verdict.figures["processes"] = len(evidence.lives)
+    verdict.figures["slowest stop of an ingester in s"] = round(max(_stops(evidence), default=0.0), 1)
+    return verdict
+
+
+def _stops(evidence: Evidence) -> Iterator[float]:
+    """Yield how long each ingester took from SIGTERM to its end."""
+    for life in evidence.lives:
+        if life.role == "ingester" and life.asked == "SIGTERM" and life.ended is not None and life.asked_at is not None:
+            yield life.ended - life.asked_at

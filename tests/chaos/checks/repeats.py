@@ -1,0 +1,117 @@
+"""A handler runs twice for one event only for the reasons that the third guarantee names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from itertools import pairwise
+
+from tests.chaos.checks.faulted import Faulted, ingester_ends, ingesters_at
+from tests.chaos.checks.finished import covered_at
+from tests.chaos.checks.verdict import RETRIES, Index, Verdict, name_of
+from tests.chaos.evidence import Incident, Place
+from tests.chaos.journal import Run
+
+#: Seconds before and after a loss of Redis' data within which the end of an ingester belongs to it: until the others
+#: have heard of its end they cannot have taken over what it knew.
+_NEAR_S = 20.0
+
+
+class Repeats:
+    """Every second run of an event, and why it was."""
+
+    def __init__(self, index: Index, faulted: Faulted) -> None:
+        self._index, self._faulted = index, faulted
+        self._losses = [one for one in index.evidence.incidents if one.lost_from is not None]
+        self._covered_at = covered_at(index)
+        self._ends = ingester_ends(index.evidence)
+
+    @cached_property
+    def explained_by_loss(self) -> set[str]:
+        """Names of the runs that are repeats because Redis lost data."""
+        return {run.run for runs in self._index.runs.values() for run, _ in self._after_loss(runs)}
+
+    def verdict(self) -> Verdict:
+        """Return the repeats that nothing explains."""
+        verdict = Verdict("unexplained repeats")
+        budget: Counter[int] = Counter()
+        for place, runs in self._index.runs.items():
+            retries_left = self._retries(place)
+            for before, run in pairwise(runs):
+                if is_retry(before, run, retries_left):
+                    retries_left -= 1
+                    verdict.count_in("retries")
+                else:
+                    self._judge(place, before, run, budget, verdict)
+        for number, count in budget.items():
+            self._check_budget(self._losses[number], count, verdict)
+        return verdict
+
+    def _judge(self, place: Place, before: Run, run: Run, budget: Counter[int], verdict: Verdict) -> None:
+        verdict.count_in("repeats")
+        interruption = self._faulted.interruption(before)
+        if interruption is not None and run.started >= interruption.repeat_after:
+            verdict.count_in(f"repeats after a {interruption.kind}")
+        elif (loss := self._loss_between(before, run)) is None:
+            verdict.add(self._say(place, before, run, "no fault explains it"))
+        elif self._was_committed(place, loss):
+            verdict.add(self._say(place, before, run, f"committed before {loss.kind}"))
+        else:
+            verdict.count_in("repeats after a loss")
+            if not self._died_with_it(place, loss):
+                budget[self._losses.index(loss)] += 1
+
+    def _retries(self, place: Place) -> int:
+        return RETRIES.get(self._index.sent[place].kind, 0) if place in self._index.sent else 0
+
+    def _after_loss(self, runs: list[Run]) -> list[tuple[Run, Incident]]:
+        pairs = [(run, self._loss_between(before, run)) for before, run in pairwise(runs)]
+        return [(run, loss) for run, loss in pairs if loss is not None]
+
+    def _loss_between(self, before: Run, run: Run) -> Incident | None:
+        """Return the last loss that fell between two runs, or into the first."""
+        return next(
+            (one for one in reversed(self._losses) if one.lost_from is not None
+             and before.started <= one.ended and run.started >= one.lost_from),
+            None,
+        )  # fmt: skip
+
+    def _was_committed(self, place: Place, loss: Incident) -> bool:
+        return self._covered_at.get(place, float("inf")) < (loss.lost_from or 0.0)
+
+    def _died_with_it(self, place: Place, loss: Incident) -> bool:
+        """Return whether the event was finished and not committed when an ingester ended around the loss."""
+        finished = self._index.finished_at.get(place, float("inf"))
+        covered = self._covered_at.get(place, float("inf"))
+        return any(
+            began <= loss.ended + _NEAR_S and ended >= (loss.lost_from or 0.0) - _NEAR_S
+            and finished <= ended and covered >= began
+            for began, ended in self._ends
+        )  # fmt: skip
+
+    def _check_budget(self, loss: Incident, count: int, verdict: Verdict) -> None:
+        evidence = self._index.evidence
+        allowed = evidence.setting.max_demand * max(1, ingesters_at(evidence, loss.began))
+        verdict.figures["most repeats after one loss"] = max(
+            count, verdict.figures.get("most repeats after one loss", 0)
+        )
+        for _ in range(count - allowed):
+            verdict.add(f"{count} repeats after {loss.kind}, {allowed} are allowed")
+
+    def _say(self, place: Place, before: Run, run: Run, why: str) -> str:
+        kind = self._index.sent[place].kind if place in self._index.sent else "?"
+        ended = f"{before.status} at {before.ended:.3f}" if before.ended else "no end"
+        return (
+            f"{name_of(place)} ({kind}): run {before.run} of {before.pid} from {before.started:.3f}, {ended}; "
+            f"again as {run.run} by {run.pid} at {run.started:.3f}, attempt {run.attempt}: {why}"
+        )
+
+
+def is_retry(before: Run, run: Run, retries_left: int) -> bool:
+    """Return whether *run* is what the handler's failure asked for.
+
+    A handler cannot tell how often it failed from how often its process died: it may take its last try too early.
+    """
+    if before.ended is None or run.started < before.ended:
+        return False
+    return before.status == "retry" or (before.status == "failed" and retries_left > 0)
