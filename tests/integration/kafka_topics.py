@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.serializer import Serializer
 
 from kaufmann_celery.event import Position
@@ -90,6 +91,35 @@ class Bystander:
         """Set *configs* of a topic that is there, named as by `create`."""
         named = {name.replace("_", "."): str(value) for name, value in configs.items()}
         self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, named)])
+
+    def create_anew(self, topic: str, partitions: int = 2) -> None:
+        """Delete *topic* and have another of its name; a consumer that asks for it may be the one who makes it."""
+        if reader := self._readers.pop(topic, None):
+            reader.close()
+
+        def described() -> Mapping[str, Any]:
+            found: Mapping[str, Any] = self._admin.describe_topics([topic])[0]
+            return found
+
+        old = described()["topic_id"]
+        self._admin.delete_topics([topic])
+
+        def is_new() -> bool:
+            with suppress(TopicAlreadyExistsError):
+                self._admin.create_topics({topic: {"num_partitions": partitions, "replication_factor": 1}})
+            found = described()
+            return bool(found["partitions"]) and found["topic_id"] != old
+
+        eventually(is_new, f"{topic} made anew")
+
+    def move_offsets(self, group: str, offsets: Mapping[TopicPartition, Any]) -> None:
+        """Commit *offsets* as Kafka's own tools do, once the group has no members."""
+        self.await_no_members(group)
+        self._admin.alter_group_offsets(group, offsets)
+
+    def await_no_members(self, group: str) -> None:
+        """Wait until all members have left, or their sessions are over."""
+        eventually(lambda: self._admin.describe_groups([group])[group]["group_state"] == "Empty", f"{group} is empty")
 
     def send(
         self,

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class Scene:
     service: Service
     kafka: Bystander
     registry: SchemaRegistry
+
+    def on(self, kafka: Bystander) -> Scene:
+        """Return the same scene as it looks on another cluster."""
+        return replace(self, kafka=kafka)
 
     @property
     def out(self) -> str:

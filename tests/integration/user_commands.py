@@ -81,6 +81,15 @@ class Commands:
         process.send_signal(number)
         process.wait(DEADLINE_S)
 
+    @contextmanager
+    def frozen(self, label: str) -> Iterator[None]:
+        """Have the process, but not its children, stand still for the length of the block."""
+        os.kill(self.pid(label), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid(label), signal.SIGCONT)
+
     def exit_code(self, label: str, timeout_s: float = DEADLINE_S) -> int:
         """Wait until a command has ended by itself, and return its exit code."""
         return self._running.pop(label).wait(timeout_s)
