@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,7 +25,7 @@ from kaufmann_celery.kafka_io.options import consumer_options
 from kaufmann_celery.kafka_io.reach import Reach, look_for
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, offsets_of
-from kaufmann_celery.partitions.starting_point import StartingPoint, log_gap
+from kaufmann_celery.partitions.starting_point import StartingPoint
 
 log = logging.getLogger(__name__)
 
@@ -88,18 +89,15 @@ class Consumption:
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Have records of *partition* from *offset* on put into the inbox."""
-        epoch = self._heard
-        self._requests.append(lambda: self._begin(partition, offset, epoch))
+        self._requests.append(partial(self._begin, partition, offset, self._heard))
 
     def commit(self, commits: Mapping[TopicPartition, Committed]) -> None:
         """Commit; a `CommitDone` comes back. Partitions revoked meanwhile are left out."""
-        epoch = self._heard
-        self._requests.append(lambda: self._commit(commits, epoch))
+        self._requests.append(partial(self._commit, commits, self._heard))
 
     def reopen(self, partition: TopicPartition, committed: Committed | None) -> None:
         """Commit, unless None, then announce *partition* as newly assigned: it is to be made anew from Kafka."""
-        epoch = self._heard
-        self._requests.append(lambda: self._reopen(partition, committed, epoch))
+        self._requests.append(partial(self._reopen, partition, committed, self._heard))
 
     # What follows runs in the consumer's thread, but for the listener.
 
@@ -145,6 +143,8 @@ class Consumption:
             self._requests.popleft()
         paused = self._pause_and_resume()
         fetched = self._poll(_POLL_BUSY_S if paused or self._requests or self._fresh else _POLL_S)
+        for partition in filter(self._start.has_moved, tuple(self._read_to)):
+            self._take_anew(partition)
         self._hand_over(fetched)
         if not fetched:
             self._hand_over_positions()
@@ -170,8 +170,12 @@ class Consumption:
         try:
             return dict(self._consumer.poll(timeout_ms=int(timeout_s * 1000)))
         except kafka_errors.OffsetOutOfRangeError as error:
-            self._skip_to_existing(error.args[0])
-            return {}
+            for partition in error.args[0]:
+                self._start.skip_gap(partition)
+        except kafka_errors.LogTruncationError as error:
+            for partition in error.divergent_offsets:
+                self._take_anew(partition)
+        return {}
 
     def _pause_and_resume(self) -> bool:
         paused = self._consumer.paused()
@@ -195,12 +199,8 @@ class Consumption:
             # Another rebalance came meanwhile: what was read may be of before it.
             return
         self._fresh, self._generation = self._fresh - partitions.keys(), metadata.generation_id
-        self._inbox.put(
-            Assigned(
-                metadata.generation_id, metadata.member_id, str(self._consumer._client.cluster.cluster_id), epoch,
-                partitions, frozenset(self._owned),
-            )
-        )  # fmt: skip
+        cluster, owned = str(self._consumer._client.cluster.cluster_id), frozenset(self._owned)
+        self._inbox.put(Assigned(metadata.generation_id, metadata.member_id, cluster, epoch, partitions, owned))
 
     def _begin(self, partition: TopicPartition, offset: int, epoch: int) -> None:
         if self._is_meant(partition, epoch):
@@ -228,13 +228,17 @@ class Consumption:
         self._read_to.pop(partition, None)
         self._consumer.pause(partition)
         if committed is None:
-            self._again(partition)
+            self._take_anew(partition)
             return
         # Whether this commit lands or not: what Kafka then says is what holds.
-        self._consumer.commit_async(offsets_of({partition: committed}), callback=lambda *_: self._again(partition))
+        self._consumer.commit_async(offsets_of({partition: committed}), callback=lambda *_: self._take_anew(partition))
 
-    def _again(self, partition: TopicPartition) -> None:
+    def _take_anew(self, partition: TopicPartition) -> None:
+        """Have the loop forget *partition*, and take it over as if it had just been assigned."""
         if partition in self._owned:
+            self._consumer.seek(partition, 0)
+            self._consumer.pause(partition)
+            self._inbox.put(Revoked(frozenset({partition})))
             self._note_assigned(partition)
 
     def _note_assigned(self, partition: TopicPartition) -> None:
@@ -246,13 +250,6 @@ class Consumption:
     def _is_meant(self, partition: TopicPartition, epoch: int) -> bool:
         """Return whether a request of *epoch* is for the present assignment of *partition*, not one before it."""
         return epoch >= self._owned.get(partition, epoch + 1)
-
-    def _skip_to_existing(self, positions: Mapping[TopicPartition, Any]) -> None:
-        for partition in positions:
-            asked = self._consumer.position(partition)
-            first = self._consumer.beginning_offsets([partition])[partition]
-            log_gap(partition, asked, first)
-            self._consumer.seek(partition, first)
 
 
 class _Listener(AsyncConsumerRebalanceListener):

@@ -57,6 +57,19 @@ class Committed:
         return f"{_FORM}.{self.incarnation}.{text}"
 
 
+def incarnation_of(topic_id: str, random: str) -> str:
+    """Return the name of a history of offsets: *random*, and what tells the topic from another of its name."""
+    return f"{random}{zlib.crc32(topic_id.encode()):08x}"
+
+
+def is_of(committed: Committed, topic_id: str) -> bool:
+    """Return whether *committed* may be of this topic: by our incarnation, or because nothing says otherwise.
+
+    A group's commits go with their topic; but a member that has not heard of its end may commit once more.
+    """
+    return committed.incarnation is None or committed.incarnation.endswith(incarnation_of(topic_id, ""))
+
+
 def parse(offset: int, metadata: str | None) -> Committed:
     """Read a commit. Metadata of an unknown form means that only the offset is known."""
     form, _, rest = (metadata or "").partition(".")

@@ -12,7 +12,7 @@ from kafka import TopicPartition
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.ledger import Fenced, LedgerAddress, LedgerConnection, OwnerLedger
-from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.commit_metadata import Committed, incarnation_of
 from kaufmann_celery.partitions.messages import Assigned
 from kaufmann_celery.partitions.owned import OwnedPartition
 
@@ -127,7 +127,9 @@ class Ownership:
         commits = {}
         for partition, assignment in self._assigned.items():
             if assignment.committed.incarnation is None:
-                commits[partition] = replace(assignment.committed, incarnation=uuid.uuid4().hex[:12])
+                commits[partition] = replace(
+                    assignment.committed, incarnation=incarnation_of(assignment.topic_id, uuid.uuid4().hex[:12])
+                )
             elif partition in self._to_be_vouched:
                 commits[partition] = assignment.committed
         self._to_be_vouched.clear()

@@ -11,7 +11,7 @@ from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConfigError
-from kaufmann_celery.partitions.commit_metadata import Committed, parse
+from kaufmann_celery.partitions.commit_metadata import Committed, is_of, parse
 from kaufmann_celery.partitions.messages import Unstable
 
 log = logging.getLogger(__name__)
@@ -29,27 +29,45 @@ class StartingPoint:
         self._consumer = consumer
         self._config = config
         self._tell = tell
+        self._topic_ids: dict[TopicPartition, str] = {}
+
+    def has_moved(self, partition: TopicPartition) -> bool:
+        """Return whether the topic is another than when `of` was asked: it was deleted and made anew."""
+        return self._topic_id(partition) not in ("None", self._topic_ids.get(partition))
+
+    def skip_gap(self, partition: TopicPartition) -> None:
+        """Go on at the first record there is, where the consumer's position is out of range."""
+        asked = self._consumer.position(partition)
+        first = self._consumer.beginning_offsets([partition])[partition]
+        log_gap(partition, asked, first)
+        self._consumer.seek(partition, first)
 
     def of(self, partition: TopicPartition) -> tuple[str, Committed]:
         """Return the topic's UUID and what is finished.
 
         Raises `ConfigError` where it has none and `auto_offset_reset` is none.
         """
-        # kafka-python offers no public way to the topic's UUID.
-        cluster = self._consumer._client.cluster
-        topic_id = str(cluster.topic_id(partition.topic))
+        topic_id = self._topic_ids[partition] = self._topic_id(partition)
         try:
             kept = self._consumer.committed(partition, metadata=True, timeout_ms=_STABLE_MS)
         except kafka_errors.KafkaTimeoutError:
             generation = self._consumer.group_metadata().generation_id
-            self._tell(Unstable(partition, str(cluster.cluster_id), topic_id, generation))
+            cluster_id = str(self._consumer._client.cluster.cluster_id)
+            self._tell(Unstable(partition, cluster_id, topic_id, generation))
             kept = self._consumer.committed(partition, metadata=True, timeout_ms=_TIMEOUT_MS)
         first = self._consumer.beginning_offsets([partition])[partition]
         if kept is None or kept.offset < 0:
             return topic_id, self._without_commit(partition, first)
+        committed = parse(kept.offset, kept.metadata)
+        if not is_of(committed, topic_id):
+            return topic_id, self._without_commit(partition, first)
         if kept.offset < first:
             log_gap(partition, kept.offset, first)
-        return topic_id, parse(kept.offset, kept.metadata)
+        return topic_id, committed
+
+    def _topic_id(self, partition: TopicPartition) -> str:
+        # kafka-python offers no public way to it.
+        return str(self._consumer._client.cluster.topic_id(partition.topic))
 
     def _without_commit(self, partition: TopicPartition, first: int) -> Committed:
         policy = self._config.auto_offset_reset
