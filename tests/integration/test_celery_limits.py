@@ -1,4 +1,4 @@
-"""Celery's options on handlers: time and rate limits, revoke, retries; and a handler that takes its process down."""
+"""Celery's options on handlers: time and rate limits, revoke, retries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from tests.integration.scene import GOOD, Scene, avro, scene
 from tests.integration.service_process import eventually
-from tests.integration.user_commands import ONE_WORKER, Commands, commands, send_good
+from tests.integration.user_commands import ONE_WORKER, Commands, commands
 
 SERVICE = """
-import os, time
+import time
 from pathlib import Path
 from celery import current_task
 from kaufmann_celery import Kaufmann, Output, Retry
@@ -48,13 +48,6 @@ def blocking(event):
 def held(event):
     note("held")
 
-@kaufmann.on("order.deadly")
-def deadly(event):
-    if event.payload["id"] == "deadly":
-        note("deadly", event.attempt)
-        os._exit(1)
-    return Output("deadly.survived", event.payload, format="json")
-
 @kaufmann.on("order.again")
 def again(event):
     note("again", event.attempt, time.time())
@@ -67,7 +60,7 @@ def refuse(event):
     note("refused", event.attempt)
     raise LookupError("nobody wants it")
 """
-NAMES = ("endless", "slow", "counted", "blocking", "held", "deadly", "again", "refused")
+NAMES = ("endless", "slow", "counted", "blocking", "held", "again", "refused")
 
 
 @pytest.fixture(scope="module")
@@ -131,31 +124,6 @@ def test_a_task_revoked_before_it_runs_makes_an_error_event(orders: tuple[Scene,
     assert revoked.returncode == 0, revoked.stderr
     one.one_error_event(position, name="order.held", error_type="TaskRevokedError")
     assert notes(typed, "held") == []
-
-
-def test_an_event_that_ends_its_process_three_times_becomes_an_error_event(orders: tuple[Scene, Commands]) -> None:
-    one, typed = orders
-    position = one.send(b"order.deadly", value("deadly"))
-
-    one.one_error_event(position, name="order.deadly", error_type="WorkerDied", attempts=3)
-    assert notes(typed, "deadly") == [["1"], ["2"], ["3"]]
-
-
-def test_events_in_the_company_of_a_deadly_one_are_handled(orders: tuple[Scene, Commands]) -> None:
-    one, _ = orders
-    before = [str(number) for number in range(100)]
-    after = [str(number) for number in range(100, 200)]
-    for number in before:
-        one.send(b"order.deadly", value(number))
-    position = one.send(b"order.deadly", value("deadly"))
-    for number in after:
-        one.send(b"order.deadly", value(number))
-    good = send_good(one, 10)
-
-    one.handled(*before, *after, name="deadly.survived")
-    one.handled(*good, name="good.handled")
-    (found,) = one.error_events(position)
-    assert found.header["kaufmann-error-type"] == b"WorkerDied"
 
 
 def test_a_raised_retry_runs_the_event_again_and_counts_its_attempts(orders: tuple[Scene, Commands]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from kaufmann_celery.registry.client import SchemaRegistry
 from tests.integration.kafka_topics import Bystander
 from tests.integration.service_process import ROLES, Service, eventually, service, unique
-from tests.integration.test_every_event_once import _PLACED, _produce, _register
+from tests.integration.test_g6_max_demand import _PLACED, _produce, _register
 
 _EVENTS = 300
 _PARTITIONS = 4
