@@ -14,7 +14,7 @@ from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import LedgerConnection
 from kaufmann_celery.ledger.address import wake_channel
-from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.commit_metadata import Committed, incarnation_of
 from kaufmann_celery.partitions.fencing import Fencing, transactional_id
 from kaufmann_celery.partitions.messages import Unstable
 from kaufmann_celery.partitions.starting_point import StartingPoint
@@ -22,6 +22,7 @@ from kaufmann_celery.partitions.starting_point import StartingPoint
 CONFIG = load_config("orders", keywords={"delivery": "exactly_once"}, conf={}, environ={})
 OWN = wake_channel("kaufmann", "mine")
 OTHER = wake_channel("kaufmann", "theirs")
+KEPT = Committed(5, 6, (5,), incarnation_of("uuid", "history"))
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Consumer:
     def committed(self, *_: Any, **__: Any) -> Any:
         if self.is_open:
             raise kafka_errors.KafkaTimeoutError
-        return OffsetAndMetadata(5, Committed(5, 6, (5,), "history").metadata(), -1)
+        return OffsetAndMetadata(5, KEPT.metadata(), -1)
 
     def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, 0)
@@ -109,5 +110,5 @@ def test_a_commit_that_is_not_stable_is_told_of_and_waited_for() -> None:
     partition = TopicPartition("orders", 0)
     found = StartingPoint(consumer, CONFIG, consumer.tell).of(partition)
 
-    assert found == ("uuid", Committed(5, 6, (5,), "history"))
+    assert found == ("uuid", KEPT)
     assert consumer.told == [Unstable(partition, "cluster", "uuid", 3)]
