@@ -30,6 +30,7 @@ class Mutation:
     #: At least one of these figures is to be off.
     caught_by: tuple[str, ...]
     faults: int = 6
+    events: int = 4000
 
     def apply(self, directory: Path) -> Path:
         """Copy the package, patch the copy, and return where it is to be found."""
@@ -46,14 +47,14 @@ class Mutation:
 
 _REPEATS, _LOST, _RECOVERY = "unexplained repeats", "lost events", "slow recoveries"
 _COMMITS, _OUTPUTS = "commits over unfinished events", "outputs that should not be"
-_FENCE = "(generation < theirs or (generation == theirs and member ~= owner[2]))"
+_OLDER = "generation < theirs or (generation == theirs and member ~= owner[2])"
 
 MUTATIONS = (
     Mutation(
         "owner",
         (
-            ("ledger/lua/fence.lua", f"if {_FENCE[1:-1]} then", "if false then"),
-            ("ledger/lua/own.lua", f"if {_FENCE} and", "if false and"),
+            ("ledger/lua/fence.lua", f"if {_OLDER} then", "if false then"),
+            ("ledger/lua/own.lua", f"local older = {_OLDER}", "local older = false"),
         ),
         ("ingester-freeze",),
         (_REPEATS, _LOST, _COMMITS, _OUTPUTS, _RECOVERY),
@@ -73,8 +74,9 @@ MUTATIONS = (
     Mutation(
         "watchdog",
         (("tasks/watchdog.py", "if now - self._looked_at < _LOOK_EVERY_S:", "if True:"),),
-        ("worker-kill", "redis-flushed"),
+        ("redis-tail-lost", "worker-kill"),
         (_LOST, _RECOVERY),
+        events=15_000,
     ),
     Mutation(
         "metadata read",
@@ -115,9 +117,14 @@ def is_caught(mutation: Mutation, seed: int) -> bool:
     name = mutation.name.replace(" ", "-")
     package = mutation.apply((DIRECTORY / f"{name}-package").absolute())
     options = Options(
-        seed=seed, directory=(DIRECTORY / name).absolute(), events=4000, faults=mutation.faults, kinds=mutation.kinds,
-        calm=1.0, package=package,
-    )  # fmt: skip
+        seed=seed,
+        directory=(DIRECTORY / name).absolute(),
+        events=mutation.events,
+        faults=mutation.faults,
+        kinds=mutation.kinds,
+        calm=1.0,
+        package=package,
+    )
     evidence = run(options, lambda line: print(f"  {line}", flush=True))
     verdicts = check(evidence)
     data = report(evidence, verdicts, {"seed": seed, "delivery": options.delivery, "ordering": options.ordering})

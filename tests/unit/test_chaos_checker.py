@@ -366,9 +366,11 @@ def test_a_process_that_ended_by_itself_is_off() -> None:
         replace(life("worker", 30), asked=None, code="1"),
         replace(life("worker", 31), asked="SIGKILL", code="-9"),
         replace(life("ingester", 32), code="1"),
+        replace(life("worker", 33), code="-15"),
+        replace(life("worker", 34), code="-15", asked_at=START - 5),
     ]
 
-    assert off(evidence) == {"processes that ended by themselves": 2}
+    assert off(evidence) == {"processes that ended by themselves": 3}
 
 
 def test_a_run_that_was_given_up_or_whose_clock_was_set_is_not_trusted() -> None:

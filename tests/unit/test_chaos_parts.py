@@ -14,6 +14,7 @@ from tests.chaos import commits, journal
 from tests.chaos.evidence import Evidence
 from tests.chaos.kafka_evidence import _published
 from tests.chaos.kafka_log import read_partition
+from tests.chaos.mutations import MUTATIONS, Mutation
 from tests.chaos.options import Options
 from tests.chaos.outstanding import Ledger, OwnClaims
 from tests.chaos.production import orders
@@ -79,6 +80,11 @@ def test_a_seed_gives_the_same_events_again_with_skewed_keys() -> None:
     assert len({one.partition for one in some}) == 32
     assert {one.kind for one in some} >= {"plain", "failing", "flaky", "broken", "unwanted", "deadly"}
     assert len({(one.key, one.partition) for one in some}) == len(set(keys))
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.name)
+def test_every_mutation_still_finds_what_it_changes(mutation: Mutation, tmp_path: Path) -> None:
+    mutation.apply(tmp_path / "package")
 
 
 def test_the_journal_tells_runs_that_ended_from_those_that_did_not(tmp_path: Path) -> None:
