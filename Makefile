@@ -6,7 +6,7 @@ upper = $(shell echo $(1) | tr a-z A-Z)
 option = $(if $($(upper)),--$(1) $($(upper)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit check format bench chaos chaos-mutations clean
+.PHONY: help demo test unit check model model-ablations format bench chaos chaos-mutations clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,12 @@ check: .venv/installed ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+model: .venv/installed ## the delivery protocol's TLA+ model, checked by TLC: docs/protocol
+	@$(BIN)/python -m tests.model
+
+model-ablations: .venv/installed ## what goes wrong without each of its rules
+	@$(BIN)/python -m tests.model --ablations
 
 bench: .venv/installed ## events per second, beside a task per event and a bare loop
 	@$(BIN)/python -m benchmarks.compare
