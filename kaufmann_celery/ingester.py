@@ -10,9 +10,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from kafka import TopicPartition
@@ -22,6 +21,7 @@ from kaufmann_celery.consume import Consumption
 from kaufmann_celery.decode import Decoder
 from kaufmann_celery.dispatch import Dispatcher
 from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.inbox import Inbox
 from kaufmann_celery.kafka_io.delivery import delivery
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.kafka_io.transaction import fence
@@ -62,7 +62,7 @@ class Ingester:
     def __init__(self, kaufmann: Kaufmann, *, topics: Iterable[str] | None = None, until_end: bool = False) -> None:
         self.config = config = kaufmann.config
         self._topics = list(topics or config.subscription_topics)
-        self._inbox: SimpleQueue[Any] = SimpleQueue()
+        self._inbox = Inbox()
         self._turning = threading.Lock()
         self._stop = threading.Event()
         self._pulse = Pulse()
@@ -136,19 +136,19 @@ class Ingester:
         return sum(owned.outstanding for owned in self._partitions)
 
     def _wait(self) -> list[Any]:
-        """Return what came in first, waiting a moment for it."""
         due = self._dispatcher.reruns.next_due(time.monotonic())
-        try:
-            return [self._inbox.get(timeout=_HOLD_S if self._dispatcher.holds else min(_IDLE_S, due))]
-        except Empty:
-            return []
+        return self._inbox.wait(
+            _HOLD_S if self._dispatcher.holds else min(_IDLE_S, due),
+            rest_until=self._delivery.rest_until,
+            enough=self.outstanding // 2,
+        )
 
     def _turn(self, messages: Iterable[Any]) -> None:
         """One turn of the loop. The lock keeps a revoke out of the middle of it; those before it have been heard."""
         with self._turning:
             self._turned_at = time.monotonic()
             self._pulse.step()
-            for message in (*messages, *self._come()):
+            for message in (*messages, *self._inbox.come()):
                 self._hear(message)
             prepare = () if self._stop.is_set() else (self._fencing.fence, self._delivery.prepare)
             for step in (*prepare, self._take_over, self._look, self._dispatch, self._commit, self._note_recovery):
@@ -156,10 +156,6 @@ class Ingester:
                     step()
                 except UnavailableError as error:
                     self._away(error)
-
-    def _come(self) -> Iterator[Any]:
-        while not self._inbox.empty():
-            yield self._inbox.get_nowait()
 
     def _away(self, error: UnavailableError) -> None:
         now = time.monotonic()

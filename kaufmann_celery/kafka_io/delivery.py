@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -16,7 +16,10 @@ from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 
-log = logging.getLogger(__name__)
+#: A transaction costs the same whatever is in it: the next begins once twice as long has passed as the last one took,
+#: at most so many seconds.
+_RESTS = 2
+_MOST_REST_S = 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +52,10 @@ class Delivery(Protocol):
     def commit(self) -> Callable[[], None] | None:
         """Commits what is finished and published already, in a transaction; None: plain commits do."""
 
+    @property
+    def rest_until(self) -> float:
+        """When the next round should begin (monotonic seconds), so that it is worth its cost."""
+
     def prepare(self) -> None:
         """Get ready before there is anything to publish."""
 
@@ -63,6 +70,7 @@ class AtLeastOnce:
     """Publishes; offsets are committed some time later."""
 
     commit: Callable[[], None] | None = None
+    rest_until = 0.0
 
     def __init__(self, kafka: KafkaOut) -> None:
         self._kafka = kafka
@@ -104,6 +112,7 @@ class ExactlyOnce:
         self._transactions = transactions
         self._partitions = partitions
         self._reread = reread
+        self.rest_until = 0.0
 
     def prepare(self) -> None:
         """Connect, and have Kafka end what an earlier producer left open."""
@@ -145,7 +154,7 @@ class ExactlyOnce:
         commits = {one.partition: _commit_of(one, finishing.get(one, ())) for one in carried}
         if not commits:
             return {}
-        ledger = carried[0].ledger
+        ledger, began = carried[0].ledger, time.monotonic()
         try:
             found = self._transactions.commit(
                 _records(entries), commits, generation=ledger.generation, member=ledger.member
@@ -154,6 +163,8 @@ class ExactlyOnce:
             for one in carried:
                 self._reread(one)
             raise
+        now = time.monotonic()
+        self.rest_until = now + min(_MOST_REST_S, _RESTS * (now - began))
         answers = iter(found)
         refused = {entry: _refusals(entry, answers) for entry in entries}
         if not any(refused.values()):

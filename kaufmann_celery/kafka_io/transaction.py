@@ -8,7 +8,6 @@ is aborted, and the offsets of an aborted transaction are committed with the nex
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,8 +24,6 @@ from kaufmann_celery.kafka_io.options import TRANSACTION_TIMEOUT_S, transactiona
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.messages import offsets_of
-
-log = logging.getLogger(__name__)
 
 #: The first version that refuses the offsets of a member which is not in the group any more (KIP-447).
 _OLDEST_KAFKA = (2, 5)

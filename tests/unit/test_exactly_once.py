@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -172,3 +173,11 @@ def test_fencing_ends_the_transactions_of_an_id_and_leaves_no_producer(kafka: Ka
     fence(CONFIG, "orders.other")
 
     assert [(one.transactional_id, one.closed) for one in kafka.producers] == [("orders.other", True)]
+
+
+def test_after_a_transaction_it_rests_for_as_long_as_that_is_worth(kafka: KafkaInMemory) -> None:
+    scene = Scene(kafka)
+    assert scene.delivery.rest_until == 0.0
+    scene.deliver(0)
+
+    assert 0.0 < scene.delivery.rest_until <= time.monotonic() + 0.03
