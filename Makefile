@@ -22,8 +22,8 @@ help: ## show this
 demo: .venv/installed ## the example service on real Kafka, Redis and schema registry; KEEP=1 leaves it running
 	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
 
-test: .venv/installed ## all tests
-	$(BIN)/pytest
+test: .venv/installed ## all tests, two files at a time, each with services of its own
+	$(BIN)/pytest -n 2 --dist loadfile
 
 unit: .venv/installed ## the tests that need no service
 	$(BIN)/pytest tests/unit
