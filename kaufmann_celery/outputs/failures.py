@@ -33,7 +33,9 @@ class Failures:
     def ended(self, owned: OwnedPartition, pending: Pending, error: Exception) -> Outcome:
         """Return what becomes of an event whose run was ended from outside: a hard time limit, a revoke."""
         # The run that was ended has raised the dispatch number already.
-        failed = replace(self._failed(owned, pending, error), attempts=max(1, pending.past.attempt - 1))
+        failed = replace(
+            self._failed(owned, pending, error, pending.decoded.payload()), attempts=max(1, pending.past.attempt - 1)
+        )
         return self._outcome(owned, failed)
 
     def cut(self, owned: OwnedPartition, pending: Pending, outcome: Outcome, record: OutRecord) -> OutRecord | None:
@@ -65,11 +67,10 @@ class Failures:
     def _outcome(self, owned: OwnedPartition, failed: FailedEvent) -> Outcome:
         return self._error_events.outcome(failed, incarnation=owned.ledger.incarnation, now=utc_now())
 
-    def _failed(self, owned: OwnedPartition, pending: Pending, error: Exception, payload: object = None) -> FailedEvent:
+    def _failed(self, owned: OwnedPartition, pending: Pending, error: Exception, payload: object) -> FailedEvent:
         return FailedEvent(
             pending.decoded.name, owned.position_of(pending.offset), type(error).__name__, message_of(error),
-            pending.past.attempt, pending.record.timestamp, pending.record.key, pending.decoded.meta,
-            pending.decoded.payload() if payload is None else payload,
+            pending.past.attempt, pending.record.timestamp, pending.record.key, pending.decoded.meta, payload,
         )  # fmt: skip
 
     def _raw(self, pending: Pending) -> bytes | None:

@@ -1,0 +1,152 @@
+"""What the dispatcher takes, claims and gives up; Celery's broker is the one that kombu keeps in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from kaufmann_celery import Kaufmann
+from kaufmann_celery.dispatch import Dispatcher
+from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.outputs import outcome
+from kaufmann_celery.outputs.composing import Composer
+from kaufmann_celery.outputs.error_event import ErrorEvents, FieldsOf
+from kaufmann_celery.outputs.failures import Failures
+from kaufmann_celery.partitions.commit_metadata import Committed, incarnation_of
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.tasks.envelope import Decoded
+from kaufmann_celery.transcoders.writing import AvroWriter
+from tests.unit import test_avro_reading as registries
+from tests.unit.ledger_in_memory import InMemory, adopting, event, fetch, handler, offsets_of, owned_by
+
+#: The longest text that Kafka keeps with a commit.
+_MOST_CHARACTERS = 4096
+
+
+class Decodes:
+    """Decodes every record as an `order.placed`, but for those that nobody wants, or while the registry is away."""
+
+    def __init__(self) -> None:
+        self.unwanted: set[int] = set()
+        self.away = False
+        self.calls = 0
+
+    def decode(self, record: Any) -> Decoded | None:
+        self.calls += 1
+        if self.away:
+            raise UnavailableError
+        return None if record.offset in self.unwanted else event(record.offset, of=handler(time_limit=9.0)).decoded
+
+
+class Scene:
+    """An ingester's dispatcher; `max_demand` is 2 unless a test says otherwise."""
+
+    def __init__(self, **settings: Any) -> None:
+        kaufmann = Kaufmann("orders", celery=Celery(broker="memory://"), **{"max_demand": 2, **settings})
+        registry = registries.registry_of(registries.InMemory())
+        error_events = ErrorEvents(kaufmann.config, Composer(kaufmann.config, AvroWriter(registry)), FieldsOf(registry))
+        self.decodes = Decodes()
+        self.dispatcher = Dispatcher(
+            kaufmann, self.decodes, Failures(kaufmann.config, error_events), nudge=lambda _: None
+        )
+
+    def take(self, *owned: OwnedPartition) -> None:
+        def guarded(one: OwnedPartition, step: Callable[[OwnedPartition], None]) -> None:
+            step(one)
+
+        self.dispatcher.take(owned, guarded)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.fixture
+def memory() -> InMemory:
+    return InMemory()
+
+
+def test_as_many_are_taken_as_there_are_slots(scene: Scene, memory: InMemory) -> None:
+    owned = owned_by(memory)
+    fetch(owned, 3, 4, 5)
+    scene.take(owned)
+
+    assert list(memory.model.claims) == [3, 4]
+    owned.finish(3)
+    scene.take(owned)
+    assert sorted(owned.pending) == [4, 5]
+
+
+class TestAdopted:
+    def test_they_are_taken_though_they_are_more_than_the_slots(self, scene: Scene, memory: InMemory) -> None:
+        owned = adopting(memory, 4, 6, 7)
+        fetch(owned, 3, 4, 5, 6, 7, 8)
+        scene.take(owned)
+
+        assert sorted(owned.pending) == [4, 6, 7]
+        assert offsets_of(owned.held) == [3, 5, 8]
+        assert set(memory.model.claims) == {4, 6, 7}
+
+    def test_one_whose_record_is_gone_fails_unless_it_runs_or_ran(self, scene: Scene, memory: InMemory) -> None:
+        owned = adopting(memory, 3, 4, outcomes=[5], leases=[4])
+        fetch(owned, 8)
+        scene.take(owned)
+
+        concluded = outcome.decode(memory.model.outcomes[3])
+        assert (concluded.failed, concluded.error_type) == (True, "DecodeError")
+        assert "gone" in concluded.error
+        assert (memory.model.leases, memory.model.outcomes[5]) == ({4: "run"}, b"")
+        assert owned.watermark.safe_offset == 3
+
+    def test_one_that_no_handler_wants_any_more_is_skipped(self, scene: Scene, memory: InMemory) -> None:
+        scene.decodes.unwanted = {3}
+        owned = adopting(memory, 3)
+        fetch(owned, 3)
+        scene.take(owned)
+
+        assert (owned.pending, owned.watermark.safe_offset) == ({}, 4)
+
+
+class TestBounds:
+    def test_nothing_is_taken_beyond_the_window_of_the_lowest_unfinished_one(self, memory: InMemory) -> None:
+        scene, owned = Scene(max_window=10), owned_by(memory)
+        fetch(owned, 3, 12, 13)
+        scene.take(owned)
+        owned.finish(12)
+        scene.take(owned)
+        assert sorted(owned.pending) == [3]
+        owned.finish(3)
+        scene.take(owned)
+        assert sorted(owned.pending) == [13]
+
+    def test_nothing_is_taken_that_the_commits_metadata_might_not_hold(self, memory: InMemory) -> None:
+        scene, owned = Scene(max_demand=5_000, max_window=10**9), owned_by(memory)
+        fetch(owned, *range(0, 10**8, 50_000))
+        scene.take(owned)
+        taken = sorted(owned.pending)
+        for offset in taken[1::2]:
+            owned.finish(offset)
+        committed: Committed = owned.watermark.committed(incarnation_of("topic", "0123456789ab"))
+
+        assert 400 < len(taken) < 2_000
+        assert len(committed.metadata()) <= _MOST_CHARACTERS
+
+
+def test_a_registry_that_is_away_is_asked_once_in_a_turn_and_for_another_partition_in_the_next(scene: Scene) -> None:
+    """Each question may take as long as the registry's time-out."""
+    partitions = [owned_by(InMemory()) for _ in range(3)]
+    for owned in partitions:
+        fetch(owned, 3)
+    scene.decodes.away = True
+    for turn in range(1, 4):
+        with pytest.raises(UnavailableError):
+            scene.take(*partitions)
+        assert scene.decodes.calls == turn
+    scene.decodes.away = False
+    scene.take(*partitions)
+
+    assert sum(len(owned.pending) for owned in partitions) == 2
