@@ -84,6 +84,8 @@ class TaskRun:
         mine = [(event, text) for event, text in zip(events, texts, strict=True) if event.offset in accepted]
         if not mine:
             return
+        # A late copy of the task: the one before may yet run again.
+        self._stopped.update(one.lane for one in events if one.offset not in accepted and one.lane is not None)
         with self.runtime.leases.keep(self.ledger, [(one.offset, one.d) for one, _ in mine], began_at) as kept:
             try:
                 self._run_all(mine, kept)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+from kaufmann_celery.errors import Retry
+from kaufmann_celery.event import Event
+from kaufmann_celery.handle import Given, TaskRun
+from kaufmann_celery.handlers import Handler
+from kaufmann_celery.ledger import Report, RunLedger
+from kaufmann_celery.tasks import envelope
+from kaufmann_celery.worker.leases import Leases
+from kaufmann_celery.worker.runtime import WorkerRuntime
+
+
+@dataclass
+class Ledger:
+    """Accepts what it is told to, and keeps the reports, call by call."""
+
+    refuses: set[int] = field(default_factory=set)
+    #: Refused when they are reported: another run took them over.
+    overtaken: set[int] = field(default_factory=set)
+    reported: list[list[Report]] = field(default_factory=list)
+    base: str = "base"
+    incarnation: str = "history"
+    lease: float = 60.0
+
+    def begin(self, events: Sequence[tuple[int, int]]) -> set[int]:
+        return {offset for offset, _ in events} - self.refuses
+
+    def renew(self, events: Sequence[tuple[int, int]], _size: int) -> set[int]:
+        return {offset for offset, _ in events}
+
+    def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
+        assert text
+        assert last == (reports[-1].offset == 3)
+        self.reported.append(list(reports))
+        return {report.offset for report in reports} & self.overtaken
+
+
+@dataclass
+class Scene:
+    """One task of the events 1, 2 and 3, in lanes."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    ran: list[int] = field(default_factory=list)
+    retries: set[int] = field(default_factory=set)
+
+    def run(self, *lanes: int | None) -> None:
+        runtime = SimpleNamespace(leases=Leases(60.0), config=SimpleNamespace(max_event_bytes=10**6))
+        handler = Handler("order.placed", self._handle)
+        run = TaskRun(cast(WorkerRuntime, runtime), handler, cast(RunLedger, self.ledger), "orders", 0)
+        text = envelope.pack(
+            "order.placed", key=None, raw_key=b"order.placed", timestamp_ms=0, headers=(), meta={}, payload={}
+        )
+        run.run([Given(offset, 1, lane=lane) for offset, lane in enumerate(lanes, start=1)], [text] * len(lanes))
+
+    def _handle(self, event: Event) -> Any:
+        self.ran.append(event.offset)
+        if event.offset in self.retries:
+            raise Retry(countdown=60)
+
+    @property
+    def held(self) -> list[int]:
+        return [report.offset for reports in self.ledger.reported for report in reports if report.held]
+
+
+def test_events_without_a_lane_are_reported_together() -> None:
+    scene = Scene()
+    scene.run(None, None, None)
+
+    assert scene.ran == [1, 2, 3]
+    assert [len(reports) for reports in scene.ledger.reported] == [3]
+
+
+def test_an_event_is_reported_before_the_next_of_its_lane_begins() -> None:
+    scene = Scene()
+    scene.run(1, 2, 1)
+
+    assert scene.ran == [1, 2, 3]
+    assert [[report.offset for report in reports] for reports in scene.ledger.reported] == [[1, 2], [3]]
+
+
+def test_a_lane_stops_at_the_first_that_does_not_succeed_and_the_others_go_on() -> None:
+    scene = Scene(retries={1})
+    scene.run(1, 2, 1)
+
+    assert (scene.ran, scene.held) == ([1, 2], [3])
+
+
+def test_a_late_copy_runs_nothing_behind_an_event_that_is_not_its_own() -> None:
+    scene = Scene(Ledger(refuses={1}))
+    scene.run(1, 2, 1)
+
+    assert (scene.ran, scene.held) == ([2], [3])
+
+
+def test_nothing_runs_behind_an_event_that_another_run_took_over() -> None:
+    scene = Scene(Ledger(overtaken={1}))
+    scene.run(1, 2, 1)
+
+    assert (scene.ran, scene.held) == ([1, 2], [3])
