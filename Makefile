@@ -6,7 +6,7 @@ upper = $(shell echo $(1) | tr a-z A-Z)
 option = $(if $($(upper)),--$(1) $($(upper)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit check model model-ablations format bench chaos chaos-mutations clean
+.PHONY: help demo test soak unit check model model-ablations format bench chaos chaos-mutations clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -22,8 +22,11 @@ help: ## show this
 demo: .venv/installed ## the example service on real Kafka, Redis and schema registry; KEEP=1 leaves it running
 	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
 
-test: .venv/installed ## all tests, two files at a time, each with services of its own
-	$(BIN)/pytest -n 2 --dist loadfile
+test: .venv/installed ## the tests, two files at a time, each with services of its own
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not soak'
+
+soak: .venv/installed ## long tests: a chaos run, the protocol's model, kills at random moments
+	$(BIN)/pytest -m soak
 
 unit: .venv/installed ## the tests that need no service
 	$(BIN)/pytest tests/unit

@@ -241,6 +241,7 @@ def test_after_a_kill_at_any_step(stack: dict[str, str], tmp_path: Path, step: s
         scene.each_once()
 
 
+@pytest.mark.soak
 def test_after_kills_at_random_moments_under_load_and_soon(stack: dict[str, str], tmp_path: Path) -> None:
     with _scene(tmp_path, stack, max_demand="200") as scene:
         scene.service.start()
