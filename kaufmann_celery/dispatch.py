@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from kaufmann_celery.errors import DecodeError, UnavailableError
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Turn
-from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.owned import Guarded, OwnedPartition
 from kaufmann_celery.partitions.pending import Decodes, GoneRecord, Pending
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.celery_out import CeleryOut, Envelope, TaskMessage
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 #: Records looked at per turn, so that skipping a million does not keep the loop from settling.
 _RECORDS_PER_TURN = 5000
-
-#: Calls a step for one partition; drops the partition where it turns out to be another's.
-Guarded = Callable[[OwnedPartition, Callable[[OwnedPartition], None]], None]
 
 
 @dataclass(slots=True)
@@ -112,17 +109,15 @@ class Dispatcher:
         self._turns += 1
         for at in range(len(partitions)):
             owned = partitions[(self._turns + at) % len(partitions)]
-            before = owned.outstanding
             try:
-                self._decode_some(owned, slots)
+                slots = self._decode_some(owned, slots)
             except UnavailableError as error:
                 # The next turn begins with another: no turn waits for the registry once for each partition.
                 away.append(error)
                 return
-            slots -= owned.outstanding - before
 
-    def _decode_some(self, owned: OwnedPartition, slots: int) -> None:
-        """Decode what *slots* allow, and whatever is adopted."""
+    def _decode_some(self, owned: OwnedPartition, slots: int) -> int:
+        """Decode what *slots* allow, and whatever is adopted; return the slots left."""
         room = slots - owned.take_freed(slots)
         fits = owned.watermark.room(self._max_window)
         for record in itertools.islice(owned.records(), _RECORDS_PER_TURN):
@@ -141,6 +136,7 @@ class Dispatcher:
                 fits -= not adopted
             else:
                 fits -= 1
+        return room
 
     def _claim(self, owned: OwnedPartition) -> None:
         owned.decoded.extend(self._gone(owned, offset) for offset in owned.passed())
@@ -173,10 +169,8 @@ class Dispatcher:
     def _conclude(self, owned: OwnedPartition) -> None:
         for pending in [one for one in owned.ready if one.failure is not None and not one.told]:
             owned.ready.remove(pending)
-            if owned.lanes.is_next(pending):
+            if owned.lanes.admits(pending):
                 self.reruns.route(owned, pending)
-            else:
-                pending.parked = True
         if self.reruns.conclude(owned):
             self._nudge(owned.ledger.base)
 
@@ -203,8 +197,8 @@ class Dispatcher:
         ready, owned.ready = owned.ready, deque()
         for handler, group in _by_handler(ready):
             for pending in group:
-                if pending.goes_alone:
-                    yield from self._alone(owned, handler, pending)
+                if pending.goes_alone and owned.lanes.admits(pending):
+                    yield _Part(owned, handler, [pending])
             fresh = deque(pending for pending in group if not pending.goes_alone)
             while fresh:
                 size = self.grouping.size(handler, outstanding, now)
@@ -216,11 +210,6 @@ class Dispatcher:
                 if events:
                     yield _Part(owned, handler, events)
 
-    def _alone(self, owned: OwnedPartition, handler: Handler, pending: Pending) -> Iterator[_Part]:
-        pending.parked = not owned.lanes.is_next(pending)
-        if not pending.parked:
-            yield _Part(owned, handler, [pending])
-
 
 def _in_order(owned: OwnedPartition, fresh: deque[Pending], size: int) -> list[Pending]:
     """Take up to *size* events for one task; those that have to wait for others in their lanes are parked."""
@@ -228,8 +217,7 @@ def _in_order(owned: OwnedPartition, fresh: deque[Pending], size: int) -> list[P
     taken: Counter[str] = Counter()
     while fresh and len(events) < size:
         pending = fresh.popleft()
-        pending.parked = not owned.lanes.is_next(pending, taken)
-        if not pending.parked:
+        if owned.lanes.admits(pending, taken):
             events.append(pending)
             if pending.decoded.lane is not None:
                 taken[pending.decoded.lane] += 1

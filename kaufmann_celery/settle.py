@@ -8,7 +8,7 @@ pass waits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kaufmann_celery.event import Position
@@ -16,14 +16,12 @@ from kaufmann_celery.kafka_io.delivery import Delivery, Entry, Refused
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.outputs.outcome import Outcome, decode
-from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.owned import Guarded, OwnedPartition
 
 log = logging.getLogger(__name__)
 
 #: The outcomes that each ledger holds, in the order of the partition.
 Round = Mapping[OwnedPartition, Mapping[int, bytes]]
-#: Calls a step for one partition; drops the partition where it turns out to be another's.
-Guarded = Callable[[OwnedPartition, Callable[[OwnedPartition], None]], None]
 
 
 @dataclass(slots=True)

@@ -46,6 +46,11 @@ class Lanes:
         lane, at = self._lanes[name], taken[name] if taken else 0
         return at < len(lane) and lane[at] is pending
 
+    def admits(self, pending: Pending, taken: Counter[str] | None = None) -> bool:
+        """Return whether the event may go on now, as `is_next` says; else it is parked until it is freed."""
+        pending.parked = not self.is_next(pending, taken)
+        return not pending.parked
+
     def leave(self, offset: int) -> None:
         """Note that an event is settled: those behind it may go on."""
         name = self._lane_of.pop(offset, None)

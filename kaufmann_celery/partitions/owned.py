@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kafka import TopicPartition
@@ -276,3 +276,7 @@ class OwnedPartition:
         pending.past = raised.past
         pending.leased, pending.reported, pending.copies, pending.sent_at = False, False, 0, None
         return pending
+
+
+#: Calls a step for one partition; drops the partition where it turns out to be another's.
+Guarded = Callable[[OwnedPartition, Callable[[OwnedPartition], None]], None]
