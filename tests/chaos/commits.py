@@ -20,6 +20,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.chaos import varint
+
 
 @dataclass(frozen=True, slots=True)
 class CommitKey:
@@ -47,7 +49,7 @@ def parse_value(data: bytes) -> tuple[int, str]:
         raise ValueError(f"a commit of version {version}")
     at = 14 if version >= 3 else 10
     if version >= 4:
-        length, at = _varint(data, at)
+        length, at = varint.unsigned(data, at)
         return offset, data[at : at + length - 1].decode()
     return offset, _text(data, at)[0]
 
@@ -66,7 +68,7 @@ def parse_metadata(offset: int, metadata: str) -> tuple[int, frozenset[int]]:
     body, seal = data[:-4], data[-4:]
     if zlib.crc32(f"{incarnation} {offset} ".encode() + body) != int.from_bytes(seal, "big"):
         raise Unreadable(metadata)
-    span, at = _varint(body, 1)
+    span, at = varint.unsigned(body, 1)
     unfinished = {b"v": _gaps, b"b": _bits}[body[:1]](body[at:], offset)
     return offset + span - 1, frozenset(unfinished)
 
@@ -74,7 +76,7 @@ def parse_metadata(offset: int, metadata: str) -> tuple[int, frozenset[int]]:
 def _gaps(data: bytes, offset: int) -> Iterator[int]:
     at = 0
     while at < len(data):
-        gap, at = _varint(data, at)
+        gap, at = varint.unsigned(data, at)
         offset += gap
         yield offset
 
@@ -84,16 +86,6 @@ def _bits(data: bytes, offset: int) -> Iterator[int]:
     for bit in range(len(data) * 8):
         if number >> bit & 1:
             yield offset + bit
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return number, at
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos import varint
+
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _TRANSACTIONAL, _CONTROL, _COMPRESSED = 0x10, 0x20, 0x07
 _COMMIT = 1
@@ -66,10 +68,10 @@ def _batches(data: bytes) -> Iterator[_Batch]:
 
 def _records(data: bytes, at: int, count: int) -> Iterator[tuple[bytes | None, bytes | None]]:
     for _ in range(count):
-        length, at = _varint(data, at)
+        length, at = varint.signed(data, at)
         end = at + length
-        _, at = _varint(data, at + 1)  # after the attributes: time
-        _, at = _varint(data, at)  # offset
+        _, at = varint.signed(data, at + 1)  # after the attributes: time
+        _, at = varint.signed(data, at)  # offset
         key, at = _bytes(data, at)
         value, at = _bytes(data, at)
         yield key, value
@@ -77,15 +79,5 @@ def _records(data: bytes, at: int, count: int) -> Iterator[tuple[bytes | None, b
 
 
 def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
-    length, at = _varint(data, at)
+    length, at = varint.signed(data, at)
     return (None, at) if length < 0 else (data[at : at + length], at + length)
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return number >> 1 ^ -(number & 1), at

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 import amqp
 import pytest
 
+from tests.integration.free_ports import free_ports
 from tests.integration.service_process import eventually
 
 #: Debian's command of that name insists on a user of its own; this is what it runs.
@@ -27,7 +27,7 @@ class RabbitMQ:
     def __init__(self, directory: Path, program: Path, epmd: str) -> None:
         self._directory = directory
         self._program = program
-        self.port, distribution, epmd_port = _free_ports(3)
+        self.port, distribution, epmd_port = free_ports(3)
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))},
             "HOME": str(directory),  # Erlang's cookie
@@ -110,13 +110,3 @@ def rabbitmq(directory: Path) -> Iterator[RabbitMQ]:
         yield one
     finally:
         one.close()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

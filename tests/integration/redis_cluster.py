@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.integration.free_ports import free_ports
 from tests.integration.service_process import eventually
 
 _NODES = 3
@@ -98,7 +98,7 @@ def redis_cluster() -> Iterator[Cluster]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("no redis-server on the PATH")
     with tempfile.TemporaryDirectory() as directory:
         cluster = Cluster()
-        ports = iter(_free_ports(2 * _NODES))
+        ports = iter(free_ports(2 * _NODES))
         for number in range(_NODES):
             place = Path(directory) / str(number)
             place.mkdir()
@@ -130,13 +130,3 @@ def _answers(node: Node) -> bool:
         return bool(node.ask("PING"))
     except redis.RedisError:
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

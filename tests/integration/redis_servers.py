@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import LedgerConnection, connect
+from tests.integration.free_ports import free_ports
 from tests.integration.redis_cluster import redis_cluster
 from tests.integration.service_process import eventually
 
@@ -65,9 +65,7 @@ def _debian() -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("no redis-server on the PATH")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "redis.log"
         process = subprocess.Popen(

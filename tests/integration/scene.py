@@ -25,6 +25,19 @@ GOOD_HANDLER = """
 def good(event):
     return Output("good.handled", {"id": event.payload["id"]}, format="json")
 """
+#: Handlers of a service that has `note`: the first runs until the file `go` is there, the second waits behind it.
+BLOCKING_HANDLERS = """
+@kaufmann.on("order.blocking", batch=1)
+def blocking(event):
+    note("blocking")
+    while not Path("go").exists():
+        time.sleep(0.05)
+
+
+@kaufmann.on("order.held", batch=1)
+def held(event):
+    note("held")
+"""
 MEBIBYTE = 1024 * 1024
 
 

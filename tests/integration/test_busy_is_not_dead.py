@@ -89,6 +89,15 @@ def test_a_child_that_is_killed_meanwhile_is_told_of_at_once(busy: tuple[Scene, 
     assert [note.split()[2] for note in typed.notes()] == ["1", "2"]
 
 
+def is_taken_over(busy: tuple[Scene, Commands], name: str, first: int, second: int) -> None:
+    """Check that the event ran in *first*, then in *second*, and that only the second's report counts."""
+    one, typed = busy
+    handled_once(one, name)
+    assert second != first
+    assert len(typed.notes()) == 2
+    eventually(lambda: "taken over by another run" in typed.log("worker"), "the first run's report is dropped")
+
+
 def test_a_child_that_stands_still_is_not_vouched_for(busy: tuple[Scene, Commands]) -> None:
     one, typed = busy
     name = sends(one)
@@ -99,10 +108,7 @@ def test_a_child_that_stands_still_is_not_vouched_for(busy: tuple[Scene, Command
     finally:
         os.kill(first, signal.SIGCONT)
 
-    handled_once(one, name)
-    assert second != first
-    assert len(typed.notes()) == 2
-    eventually(lambda: "taken over by another run" in typed.log("worker"), "the first run's report is dropped")
+    is_taken_over(busy, name, first, second)
 
 
 def test_a_main_process_that_stood_still_does_not_get_back_what_was_given_away(busy: tuple[Scene, Commands]) -> None:
@@ -117,10 +123,7 @@ def test_a_main_process_that_stood_still_does_not_get_back_what_was_given_away(b
     finally:
         os.kill(main, signal.SIGCONT)
 
-    handled_once(one, name)
-    assert second != first
-    assert len(typed.notes()) == 2
-    eventually(lambda: "taken over by another run" in typed.log("worker"), "the first run's report is dropped")
+    is_taken_over(busy, name, first, second)
 
 
 def test_a_child_that_died_while_its_main_process_stood_still_is_made_good(busy: tuple[Scene, Commands]) -> None:

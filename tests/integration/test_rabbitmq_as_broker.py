@@ -11,13 +11,14 @@ import amqp
 import pytest
 
 from tests.integration.rabbitmq_server import RabbitMQ, rabbitmq
-from tests.integration.scene import GOOD, Scene, avro, scene
+from tests.integration.scene import BLOCKING_HANDLERS, GOOD, Scene, avro, scene
 from tests.integration.service_process import eventually, unique
 from tests.integration.user_commands import INGESTER, ONE_WORKER, WORKER, Commands, commands, send_good
 
 PATIENCE_S = 90.0
 
-SERVICE = """
+SERVICE = (
+    """
 import os, time
 from pathlib import Path
 from celery import Celery
@@ -43,21 +44,13 @@ def slow(event):
     time.sleep(4)
     return Output("slow.handled", {"id": event.payload["id"]}, format="json")
 
-@kaufmann.on("order.blocking", batch=1)
-def blocking(event):
-    note("blocking")
-    while not Path("go").exists():
-        time.sleep(0.05)
-
-@kaufmann.on("order.held", batch=1)
-def held(event):
-    note("held")
-
 @kaufmann.on("order.deadly")
 def deadly(event):
     note("deadly", event.attempt)
     os._exit(1)
 """
+    + BLOCKING_HANDLERS
+)
 NAMES = ("noted", "slow", "blocking", "held", "deadly")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.scene import GOOD, avro, scene
+from tests.integration.scene import BLOCKING_HANDLERS, GOOD, avro, scene
 from tests.integration.service_process import eventually
 from tests.integration.user_commands import INGESTER, ONE_WORKER, commands
 
 PATIENCE_S = 90.0
 
-SERVICE = """
+SERVICE = (
+    """
 import time
 from pathlib import Path
 from kaufmann_celery import Kaufmann, Output
@@ -21,17 +22,9 @@ celery = kaufmann.celery
 def note(word):
     with open("runs", "a") as runs:
         runs.write(word + "\\n")
-
-@kaufmann.on("order.blocking", batch=1)
-def blocking(event):
-    note("blocking")
-    while not Path("go").exists():
-        time.sleep(0.05)
-
-@kaufmann.on("order.held", batch=1)
-def held(event):
-    note("held")
 """
+    + BLOCKING_HANDLERS
+)
 
 
 def test_a_revoke_of_one_groups_task_leaves_the_others_alone(tmp_path: Path, stack: dict[str, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import requests
 
 from kaufmann_celery.event import Position
+from tests.integration.free_ports import free_ports
 from tests.integration.scene import GOOD, Scene, avro, scene
 from tests.integration.service_process import eventually, unique
 from tests.integration.user_commands import ONE_WORKER, Commands, commands
@@ -92,11 +92,8 @@ def shown(stack: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
     with (
         scene(tmp_path_factory.mktemp("shown"), stack, SERVICE, name="shown", schemas=schemas) as one,
         commands(one) as typed,
-        socket.socket() as free,
     ):
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+        (port,) = free_ports(1)
         typed.start_service("-c", "2")
         flower = Flower(port)
         typed.start(

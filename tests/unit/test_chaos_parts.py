@@ -26,7 +26,7 @@ CHAOS = Path(__file__).parents[1] / "chaos"
 #: What judges a run, and what it judges by.
 JUDGES = sorted(
     [*CHAOS.glob("checks/*.py"), *(CHAOS / f"{name}.py" for name in (
-        "checker", "commits", "evidence", "journal", "kafka_evidence", "kafka_log", "outstanding", "report",
+        "checker", "commits", "evidence", "journal", "kafka_evidence", "kafka_log", "outstanding", "report", "varint",
     ))]
 )  # fmt: skip
 
