@@ -134,9 +134,9 @@ class Jobs:
             f"{count} of {len(ids)} jobs run", timeout_s, self.scene.kafka.gives_up,
         )  # fmt: skip
 
-    def done(self, *ids: str, timeout_s: float = RECOVERY_S) -> None:
-        """Wait until each of *ids* is answered and all is committed; none was answered twice."""
-        self.scene.handled(*ids, name="job.done", timeout_s=timeout_s)
+    def done(self, *ids: str, timeout_s: float = RECOVERY_S, may_repeat: bool = False) -> None:
+        """Wait until each of *ids* is answered and all is committed; none was answered twice, or in two ways."""
+        self.scene.handled(*ids, name="job.done", timeout_s=timeout_s, may_repeat=may_repeat)
         self.scene.kafka.await_all_committed(self.name, self.name, timeout_s)
 
     def ran_once(self, *ids: str) -> None:
