@@ -30,7 +30,7 @@ def check(evidence: Evidence) -> list[Verdict]:
         order(index, faulted, repeats),
         commits(index),
         recovery(index),
-        outstanding(evidence),
+        outstanding(index),
         exits(evidence),
     ]
 

@@ -98,6 +98,8 @@ class Sample:
     all: int
     #: Of its own, those that are not sent for the first time.
     again: int = 0
+    #: Those it claimed, where they are many.
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,5 +156,7 @@ class Evidence:
         }  # fmt: skip
         for name, kind in lists.items():
             data[name] = [kind(**one) for one in data[name]]
+        for sample in data["samples"]:
+            sample.places = tuple((partition, offset) for partition, offset in sample.places)
         data["setting"] = Setting(**data["setting"])
         return cls(**data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,8 @@ from tests.chaos.evidence import Ownership, Place, Sample
 
 _LOOK_EVERY_S = 0.2
 _SCAN_EVERY_S = 1.0
+#: An ingester's claims are noted one by one where it has more.
+_MANY = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class OwnClaims:
 
     def observe(self, at: float, ledgers: Iterable[Ledger]) -> list[Sample]:
         """Return how much each ingester has outstanding."""
-        own: Counter[str] = Counter()
+        own: defaultdict[str, list[Place]] = defaultdict(list)
         everything: Counter[str] = Counter()
         again: Counter[str] = Counter()
         ledgers = list(ledgers)
@@ -62,10 +64,14 @@ class OwnClaims:
                 claimed_by = self._claimed_by.setdefault((ledger.partition, offset), claimer)
                 if ledger.generation < latest[ledger.member]:
                     continue  # it has let go of the partition, and the next owner has not taken it over yet
-                own[ledger.member] += claimed_by == ledger.member
+                if claimed_by == ledger.member:
+                    own[ledger.member].append((ledger.partition, offset))
                 again[ledger.member] += claimed_by == ledger.member and offset in ledger.again
                 everything[ledger.member] += 1
-        return [Sample(at, member, own[member], count, again[member]) for member, count in everything.items()]
+        return [
+            Sample(at, member, len(mine := own[member]), count, again[member], tuple(mine) if len(mine) > _MANY else ())
+            for member, count in everything.items()
+        ]
 
 
 class OutstandingPoller:

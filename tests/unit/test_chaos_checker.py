@@ -157,6 +157,15 @@ class TestRepeats:
         assert off(evidence) == {}
         assert judged(evidence)[REPEATS].figures["repeats after a loss"] == 1
 
+    def test_one_of_a_task_that_had_begun_before_redis_lost_its_data_is_explained(self) -> None:
+        """Its own run began after the loss, and the ledger knew no more that it would."""
+        evidence = self.repeated()
+        evidence.incidents.append(fault("redis-flushed", 3.5, lost_from=START + 3.5))
+        assert off(evidence) == {REPEATS: 1}
+
+        evidence.runs[3:5] = [replace(one, task="both") for one in evidence.runs[3:5]]
+        assert off(evidence) == {}
+
     def test_of_what_was_committed_not_even_a_loss_explains_one(self) -> None:
         evidence = good()
         evidence.commits.insert(0, Commit(0, 5, metadata(5, 4), START + 5))
@@ -357,6 +366,18 @@ def test_more_than_max_demand_is_off_where_the_ingester_claimed_it_itself() -> N
     evidence = good()
     evidence.samples += [Sample(START, "one", 50, 90), Sample(START, "one", 51, 51)]
 
+    assert off(evidence) == {"more than max_demand outstanding": 1}
+
+
+def test_claims_that_a_redis_without_its_last_moments_brought_back_are_nobodys() -> None:
+    evidence = good()
+    evidence.samples.append(Sample(START + 6, "one", 51, 51, places=((0, 3), *((0, 100 + one) for one in range(50)))))
+    assert off(evidence) == {"more than max_demand outstanding": 1}
+
+    evidence.incidents.append(fault("redis-tail-lost", 4, lost_from=START + 3.5))
+    assert off(evidence) == {}
+
+    evidence.incidents[:] = [fault("redis-tail-lost", 7, lost_from=START + 6.5)]
     assert off(evidence) == {"more than max_demand outstanding": 1}
 
 

@@ -15,6 +15,8 @@ from tests.chaos.journal import Run
 #: Seconds before and after a loss of Redis' data within which the end of an ingester belongs to it: until the others
 #: have heard of its end they cannot have taken over what it knew.
 _NEAR_S = 20.0
+#: A task has its leases this long before its first run begins, at most, in seconds.
+_BEGIN_S = 0.1
 
 
 class Repeats:
@@ -25,6 +27,10 @@ class Repeats:
         self._losses = [one for one in index.evidence.incidents if one.lost_from is not None]
         self._covered_at = covered_at(index)
         self._ends = ingester_ends(index.evidence)
+        #: When the first run of each task began, by the process it was in.
+        self._begun_at: dict[tuple[int, str], float] = {}
+        for run in sorted(index.evidence.runs, key=lambda run: run.started):
+            self._begun_at.setdefault((run.pid, run.task), run.started)
 
     @cached_property
     def explained_by_loss(self) -> set[str]:
@@ -69,10 +75,14 @@ class Repeats:
         return [(run, loss) for run, loss in pairs if loss is not None]
 
     def _loss_between(self, before: Run, run: Run) -> Incident | None:
-        """Return the last loss that fell between two runs, or into the first."""
+        """Return the last loss that fell between two runs, or into the first, or into the task that brought it.
+
+        A task that had begun before holds what it was to run, and a ledger that has lost it lets it run again.
+        """
+        begun = self._begun_at.get((before.pid, before.task), before.started) - _BEGIN_S
         return next(
             (one for one in reversed(self._losses) if one.lost_from is not None
-             and before.started <= one.ended and run.started >= one.lost_from),
+             and begun <= one.ended and run.started >= one.lost_from),
             None,
         )  # fmt: skip
 
