@@ -167,9 +167,10 @@ class Dispatcher:
         return Pending(record, Decoded("unknown", None, "", position, error=error), failure=error)
 
     def _conclude(self, owned: OwnedPartition) -> None:
-        for pending in [one for one in owned.ready if one.failure is not None and not one.told]:
-            owned.ready.remove(pending)
-            if owned.lanes.admits(pending):
+        for pending in owned.take_ready():
+            if pending.failure is None or pending.told:
+                owned.ready.append(pending)
+            elif owned.lanes.admits(pending):
                 self.reruns.route(owned, pending)
         if self.reruns.conclude(owned):
             self._nudge(owned.ledger.base)
@@ -194,8 +195,7 @@ class Dispatcher:
 
     def _parts(self, owned: OwnedPartition, outstanding: int, now: float) -> Iterator[_Part]:
         """Split what is ready into tasks. One that ran before goes alone, so that its death is its own."""
-        ready, owned.ready = owned.ready, deque()
-        for handler, group in _by_handler(ready):
+        for handler, group in _by_handler(owned.take_ready()):
             for pending in group:
                 if pending.goes_alone and owned.lanes.admits(pending):
                     yield _Part(owned, handler, [pending])

@@ -193,6 +193,11 @@ class OwnedPartition:
         waits = (pending.parked or offset in freed for offset, pending in self.pending.items())
         return not self.decoded and bool(self.pending) and all(waits)
 
+    def take_ready(self) -> deque[Pending]:
+        """Return what is to be handed to Celery, but for what was settled while it waited for that."""
+        ready, self.ready = self.ready, deque()
+        return deque(pending for pending in ready if self.pending.get(pending.offset) is pending)
+
     def hold(self) -> None:
         """Note that the record waits for a slot, while those behind it are looked at."""
         if self._source is self.fetched:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ _MOST_CHARACTERS = 4096
 class Decodes:
     """Decodes every record as an `order.placed`, but for those that nobody wants, or while the registry is away."""
 
-    def __init__(self) -> None:
+    def __init__(self, lane: str | None = None) -> None:
+        self.lane = lane
         self.unwanted: set[int] = set()
         self.away = False
         self.calls = 0
@@ -38,17 +40,19 @@ class Decodes:
         self.calls += 1
         if self.away:
             raise UnavailableError
-        return None if record.offset in self.unwanted else event(record.offset, of=handler(time_limit=9.0)).decoded
+        if record.offset in self.unwanted:
+            return None
+        return replace(event(record.offset, of=handler(time_limit=9.0)).decoded, lane=self.lane)
 
 
 class Scene:
     """An ingester's dispatcher; `max_demand` is 2 unless a test says otherwise."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, lane: str | None = None, **settings: Any) -> None:
         kaufmann = Kaufmann("orders", celery=Celery(broker="memory://"), **{"max_demand": 2, **settings})
         registry = registries.registry_of(registries.InMemory())
         error_events = ErrorEvents(kaufmann.config, Composer(kaufmann.config, AvroWriter(registry)), FieldsOf(registry))
-        self.decodes = Decodes()
+        self.decodes = Decodes(lane)
         self.dispatcher = Dispatcher(
             kaufmann, self.decodes, Failures(kaufmann.config, error_events), nudge=lambda _: None
         )
@@ -79,6 +83,26 @@ def test_as_many_are_taken_as_there_are_slots(scene: Scene, memory: InMemory) ->
     owned.finish(3)
     scene.take(owned)
     assert sorted(owned.pending) == [4, 5]
+
+
+@pytest.mark.parametrize("failure", [None, ValueError("of a run that was lost")], ids=["again", "to-be-concluded"])
+@pytest.mark.parametrize("lane", [None, "a"])
+def test_what_is_settled_while_it_waits_to_be_sent_again_is_not_sent(
+    memory: InMemory, lane: str | None, failure: Exception | None
+) -> None:
+    """Its run was taken for lost, and its outcome came all the same."""
+    scene, owned = Scene(lane=lane), owned_by(memory)
+    fetch(owned, 3)
+    scene.take(owned)
+    event = owned.pending[3]
+    event.failure = failure
+    owned.ready.append(event)
+    owned.finish(3)
+    scene.take(owned)
+
+    assert event.copies == 1
+    assert memory.model.outcomes == {}
+    assert list(owned.ready) == []
 
 
 class TestAdopted:
