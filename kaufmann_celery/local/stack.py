@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ from kaufmann_celery.local.services import SERVICES, Service
 from kaufmann_celery.local.starting import Start, start_together
 
 _MEMORY = "stack.json"
+#: The first that is made in a stack's directory, by which it is known as one.
+_LOCK = "lock"
 
 NAMES = tuple(service.name for service in SERVICES)
 
@@ -60,8 +63,9 @@ class LocalStack:
                 this call had started is stopped again.
 
         """
-        self._create_directory()
-        with process.locked(self.directory / "lock"):
+        self._claim_directory()
+        with process.locked(self._lock):
+            self._create_directories()
             idle = [service for service in self._services if not self._is_running(service)]
             owner = self._guarded(owner_pid) if idle else None
             self._choose_ports(idle)
@@ -76,7 +80,7 @@ class LocalStack:
         """Stop what `up` started here and return the names of the services that ran. Blocks."""
         if not self._exists():
             return []
-        with process.locked(self.directory / "lock"):
+        with process.locked(self._lock):
             return self._stop()
 
     def status(self) -> list[ServiceStatus]:
@@ -106,7 +110,7 @@ class LocalStack:
         """
         if not self._exists():
             return []
-        with process.locked(self.directory / "lock"):
+        with process.locked(self._lock):
             self._stop()
             doomed = self.plan_reset()
             for path in doomed:
@@ -116,14 +120,30 @@ class LocalStack:
     def _exists(self) -> bool:
         return (self.directory / _MEMORY).exists()
 
-    def _create_directory(self) -> None:
-        if not self._exists() and (foreign := [name for name in NAMES if (self.directory / name).exists()]):
+    @property
+    def _lock(self) -> Path:
+        return self.directory / _LOCK
+
+    def _claim_directory(self) -> None:
+        # Looked for before the lock: another `up` that is at work makes that first.
+        foreign = [name for name in NAMES if (self.directory / name).exists()]
+        if foreign and not self._lock.exists():
             raise LocalStackError(f"{self.directory} holds a {foreign[0]!r} that is not a stack's: choose another")
-        try:
+        with self._writing():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock.touch()
+
+    def _create_directories(self) -> None:
+        with self._writing():
             for service in self._services:
-                service.directory.mkdir(parents=True, exist_ok=True)
+                service.directory.mkdir(exist_ok=True)
             if not self._exists():
                 self._remember({})
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise LocalStackError(f"Cannot write to {self.directory}: {error}") from error
 

@@ -92,7 +92,6 @@ def test_a_stale_pid_file_is_harmless(redis_stack: LocalStack) -> None:
     assert redis_stack.down() == ["redis"]
 
 
-@pytest.mark.soak
 def test_two_ups_at_once_start_one_stack(redis_stack: LocalStack) -> None:
     up = [*COMMAND, "up", "--only", "redis", "--directory", str(redis_stack.directory)]
     both = [subprocess.Popen(up, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]

@@ -5,13 +5,14 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from kaufmann_celery.errors import LocalStackError
-from kaufmann_celery.local import LocalStack, ports, services
+from kaufmann_celery.local import LocalStack, ports, process, services
 from kaufmann_celery.local.commands import local
 from kaufmann_celery.local.process import ProcessRecord
 
@@ -79,7 +80,28 @@ def test_a_directory_with_someone_elses_data_is_neither_used_nor_reset(tmp_path:
         stack.up()
 
     assert stack.reset() == []
-    assert (tmp_path / "redis" / "dump.rdb").exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["redis", "dump.rdb"]
+
+
+def test_an_up_waits_for_another_whose_directory_is_half_made(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path, services=[])
+    with ThreadPoolExecutor(1) as pool:
+        with process.locked(tmp_path / "lock"):
+            (tmp_path / "redis").mkdir()
+            second = pool.submit(stack.up)
+            with pytest.raises(TimeoutError):
+                second.result(0.3)
+            (tmp_path / "stack.json").write_text('{"ports": {"redis": {"port": 20001}}}')
+
+        assert second.result(10) == {}
+    assert json.loads((tmp_path / "stack.json").read_text())["ports"]["redis"] == {"port": 20_001}
+
+
+def test_an_up_that_was_killed_in_the_middle_of_that_can_be_made_again(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / "redis").mkdir()
+
+    assert LocalStack(tmp_path, services=[]).up() == {}
 
 
 def test_a_damaged_memory_of_ports_is_named(tmp_path: Path) -> None:
