@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,8 +29,8 @@ _OWNED_OPTIONS = {
     "enable_auto_commit": "offsets are committed once their events are finished",
     "transactional_id": "set delivery instead",
 }
-
-
+#: kafka-python's codecs, each with the module that it needs.
+_CODECS = {"gzip": "gzip", "lz4": "lz4", "snappy": "snappy", "zstd": "zstandard"}
 #: kafka-python's assignors, by the names that Kafka gives them.
 _ASSIGNORS = ("cooperative-sticky", "range", "roundrobin", "sticky")
 
@@ -174,6 +175,7 @@ def options(value: Any) -> Mapping[str, Any]:
         if name in _OWNED_OPTIONS:
             raise Fault(f"must not hold {name}: {_OWNED_OPTIONS[name]}")
     _check_assignors(value.get("partition_assignment_strategy", ()))
+    _check_compression(value.get("compression_type"))
     return MappingProxyType(dict(value))
 
 
@@ -187,6 +189,16 @@ def _check_assignors(strategies: Any) -> None:
             )
     if "cooperative-sticky" in strategies and len(strategies) > 1:
         raise Fault("partition_assignment_strategy: cooperative-sticky goes with no other")
+
+
+def _check_compression(codec: Any) -> None:
+    if codec is None:
+        return
+    if codec not in tuple(_CODECS):
+        near = suggestion(codec, _CODECS) if isinstance(codec, str) else ""
+        raise Fault(f"compression_type must be of {', '.join(_CODECS)}{near}")
+    if find_spec(_CODECS[codec]) is None:
+        raise Fault(f"compression_type {codec} needs pip install 'kaufmann-celery[compression]'")
 
 
 def _items(value: Any) -> Sequence[Any]:

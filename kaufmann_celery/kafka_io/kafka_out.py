@@ -1,25 +1,26 @@
-"""Kafka out: records to their partitions, acknowledged by all in-sync replicas. kafka-python's producer stays here."""
+"""Kafka out: records to their partitions, acknowledged by all in-sync replicas."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import PublishError, UnavailableError
 from kaufmann_celery.event import Position
+from kaufmann_celery.kafka_io import producers
 from kaufmann_celery.kafka_io.options import client_options, producer_options
 from kaufmann_celery.outputs.outcome import OutRecord
 
-#: Seconds for which what is known of a topic is believed, and for which a missing topic is believed missing.
+#: Seconds for which what is known of a topic is believed, and for which a topic or partition is believed missing.
 _COUNT_TTL_S = 30.0
 _MISSING_TTL_S = 2.0
 #: The topic setting that decides what is too large, and what Kafka counts besides key, value and headers at least.
@@ -39,12 +40,12 @@ class RefusedForGood(PublishError):
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """What is known of a topic, until a moment of the monotonic clock."""
+    """What is known of a topic since a moment of the monotonic clock."""
 
     partitions: int
     #: None where Kafka does not say.
     most_bytes: int | None
-    until: float
+    asked_at: float
 
 
 class KafkaOut:
@@ -113,27 +114,24 @@ class KafkaOut:
         with self._lock:
             producer, self._producer = self._producer, None
         if producer is not None:
-            close_producer(producer, timeout_s)
+            producers.close(producer, timeout_s)
 
     def send(self, producer: Callable[[], Any], record: OutRecord) -> Any:
         """Hand *record* to *producer*, made only where it may go; `acknowledged` says what became of it."""
         try:
             partition = self._partition_of(record)
-            return producer().send(
-                record.topic,
-                key=record.key,
-                value=record.value,
-                headers=list(record.headers),
-                partition=partition,
-                timestamp_ms=record.timestamp_ms or None,
-            )
+            return producers.send(producer(), record, partition)
         except RefusedForGood as error:
             return error
         except kafka_errors.MessageSizeTooLargeError as error:
             return _for_good(error, record.topic)
+        except kafka_errors.KafkaTimeoutError:
+            # It may be another topic by now, or gone.
+            self._topics.pop(record.topic, None)
+            raise
 
     def _partition_of(self, record: OutRecord) -> int:
-        topic = self._topic(record.topic)
+        topic = self._topic(record.topic, record.partition or 0)
         count = topic.partitions
         if not count:
             raise RefusedForGood(
@@ -147,10 +145,14 @@ class KafkaOut:
             raise RefusedForGood(f"topic {record.topic} has {count} partitions, none with number {record.partition}")
         return record.partition
 
-    def _topic(self, name: str) -> _Topic:
+    def _topic(self, name: str, partition: int = 0) -> _Topic:
+        """Return what is known of a topic; where it is not known to have *partition*, that is soon asked again."""
         known = self._topics.get(name)
-        if known is None or time.monotonic() >= known.until:
-            known = self._topics[name] = self._asked(name)
+        if known is not None:
+            ttl_s = _COUNT_TTL_S if partition < known.partitions else _MISSING_TTL_S
+            if time.monotonic() < known.asked_at + ttl_s:
+                return known
+        known = self._topics[name] = self._asked(name)
         return known
 
     def _asked(self, name: str) -> _Topic:
@@ -158,10 +160,10 @@ class KafkaOut:
             described = self._admin_client().describe_topics([name])[0]
         except kafka_errors.KafkaError as error:
             raise UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers") from error
-        self._refuse_unauthorized(name, described["error_code"])
+        _refuse_unwritable(name, described)
         count = len(described["partitions"])
         most_bytes = self._most_bytes(name) if count else None
-        return _Topic(count, most_bytes, time.monotonic() + (_COUNT_TTL_S if count else _MISSING_TTL_S))
+        return _Topic(count, most_bytes, time.monotonic())
 
     def _most_bytes(self, name: str) -> int | None:
         """Return how large a record may be; None where Kafka does not say, or compression makes it another."""
@@ -173,15 +175,10 @@ class KafkaOut:
             return int(found["topic"][name][_MOST_BYTES]["value"])
         return None
 
-    def _refuse_unauthorized(self, topic: str, code: int) -> None:
-        error = kafka_errors.for_code(code)
-        if issubclass(error, (kafka_errors.AuthorizationError, kafka_errors.InvalidTopicError)):
-            raise RefusedForGood(f"Kafka refuses topic {topic}: {error.__name__}")
-
     def _producer_client(self) -> Any:
         with self._lock:
             if self._producer is None:
-                self._producer = KafkaProducer(**producer_options(self._config))
+                self._producer = producers.connected(producer_options(self._config))
             return self._producer
 
     def _admin_client(self) -> Any:
@@ -191,6 +188,14 @@ class KafkaOut:
             return self._admin
 
 
+def _refuse_unwritable(topic: str, described: Mapping[str, Any]) -> None:
+    error = kafka_errors.for_code(described["error_code"])
+    if issubclass(error, (kafka_errors.AuthorizationError, kafka_errors.InvalidTopicError)):
+        raise RefusedForGood(f"Kafka refuses topic {topic}: {error.__name__}")
+    if described["is_internal"]:
+        raise RefusedForGood(f"topic {topic} is Kafka's own")
+
+
 def acknowledged(sent: Any, deadline: float) -> Position | RefusedForGood:
     """Wait for what became of one that was sent. Raises kafka-python's errors where it is not refused for good."""
     if isinstance(sent, RefusedForGood):
@@ -198,19 +203,10 @@ def acknowledged(sent: Any, deadline: float) -> Position | RefusedForGood:
     try:
         metadata = sent.get(timeout=max(0.0, deadline - time.monotonic()))
     except kafka_errors.KafkaError as error:
-        if not is_for_good(error):
+        if not (is_for_good(error) or _is_for_company(error)):
             raise
         return _for_good(error, "its topic")
     return Position(metadata.topic, metadata.partition, metadata.offset)
-
-
-def close_producer(producer: Any, timeout_s: float = 0.0) -> None:
-    """Flush and close; what is not sent within *timeout_s* never is."""
-    try:
-        producer.close(timeout=timeout_s)
-    except kafka_errors.KafkaError:
-        # Then close() stops half-way, and its thread would go on sending.
-        producer._sender.force_close()
 
 
 def is_for_good(error: BaseException) -> bool:
@@ -227,6 +223,11 @@ def is_for_good(error: BaseException) -> bool:
             kafka_errors.PolicyViolationError,
         ),
     )
+
+
+def _is_for_company(error: BaseException) -> bool:
+    """Return whether only another record of the same batch was refused; kafka-python has no class for that."""
+    return type(error) is kafka_errors.KafkaError
 
 
 def _for_good(error: kafka_errors.KafkaError, topic: str) -> RefusedForGood:

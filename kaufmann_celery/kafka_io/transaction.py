@@ -12,14 +12,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import PublishError, UnavailableError
 from kaufmann_celery.event import Position
-from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood, acknowledged, close_producer, is_for_good
+from kaufmann_celery.kafka_io import producers
+from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood, acknowledged, is_for_good
 from kaufmann_celery.kafka_io.options import TRANSACTION_TIMEOUT_S, transactional_options
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.partitions.commit_metadata import Committed
@@ -117,7 +118,7 @@ class Transactions:
         producer.begin_transaction()
         # Before any record is written: so wherever records lie open, offsets do, by which the next owner knows of it.
         offsets = producer._transaction_manager.send_offsets_to_transaction(offsets_of(commits), group)
-        sent = [self._kafka.send(lambda: producer, record) for record in records]
+        sent = [self._sent(record) for record in records]
         try:
             self._wait(offsets, deadline)
         except kafka_errors.KafkaError as error:
@@ -126,6 +127,17 @@ class Transactions:
                 raise
         # Committed with a record missing it would be, where that one timed out.
         return [acknowledged(one, deadline) for one in sent]
+
+    def _sent(self, record: OutRecord) -> Any:
+        producer = self._producer
+        try:
+            return self._kafka.send(lambda: producer, record)
+        except kafka_errors.KafkaError:
+            # Kafka may have refused an earlier one already; then the producer takes no other into the transaction.
+            why = producer._transaction_manager.last_error
+            if why is None or not is_for_good(why) or isinstance(why, _NOT_ALLOWED):
+                raise
+            return RefusedForGood(f"sent together with a record that Kafka refuses: {_name(why)}")
 
     def _wait(self, result: Any, deadline: float) -> None:
         """Wait as kafka-python's own methods do, but not for ever."""
@@ -136,7 +148,7 @@ class Transactions:
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            close_producer(producer)
+            producers.close(producer)
 
 
 def fence(config: Config, transactional_id: str) -> None:
@@ -144,19 +156,19 @@ def fence(config: Config, transactional_id: str) -> None:
 
     Blocks; raises `UnavailableError` and `PublishError`.
     """
-    close_producer(_connected(config, transactional_id), timeout_s=1.0)
+    producers.close(_connected(config, transactional_id), timeout_s=1.0)
 
 
 def _connected(config: Config, transactional_id: str) -> Any:
     producer: Any = None
     try:
-        producer = KafkaProducer(**transactional_options(config, transactional_id))
+        producer = producers.connected(transactional_options(config, transactional_id))
         if producer.config["api_version"] < _OLDEST_KAFKA:
             raise kafka_errors.UnsupportedVersionError("exactly_once needs Kafka 2.5 or later")
         producer.init_transactions()
     except kafka_errors.KafkaError as error:
         if producer is not None:
-            close_producer(producer)
+            producers.close(producer)
         raise _translated(error, "does not answer") from error
     return producer
 

@@ -92,6 +92,10 @@ class Bystander:
         named = {name.replace("_", "."): str(value) for name, value in configs.items()}
         self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, named)])
 
+    def grow(self, topic: str, partitions: int) -> None:
+        """Have *topic* have so many partitions from now on."""
+        self._admin.create_partitions({topic: partitions})
+
     def create_anew(self, topic: str, partitions: int = 2) -> None:
         """Delete *topic* and have another of its name; a consumer that asks for it may be the one who makes it."""
         if reader := self._readers.pop(topic, None):

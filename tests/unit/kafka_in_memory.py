@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from kafka import errors as kafka_errors
+from kafka.future import Future
 from kafka.structs import TopicPartition
 
 from kaufmann_celery.event import Position
@@ -26,7 +27,9 @@ class KafkaInMemory:
     group: Any = None
     #: Values that are refused for good, as is all else that is sent with them.
     refused: set[bytes] = field(default_factory=set)
-    #: What goes wrong, by the step where it does: `init`, `offsets`, `send`, `commit`.
+    #: Whether it says so before the next record is sent.
+    refuses_early: bool = False
+    #: What goes wrong, by the step where it does: `init`, `offsets`, `hand` (to the producer), `send`, `commit`.
     faults: dict[str, BaseException | None] = field(default_factory=dict)
     version: tuple[int, ...] = (4, 3)
     producers: list[Producer] = field(default_factory=list)
@@ -35,14 +38,14 @@ class KafkaInMemory:
     def connected(self) -> Iterator[KafkaInMemory]:
         """Have kafka-python's clients talk to this one."""
         with (
-            patch("kaufmann_celery.kafka_io.transaction.KafkaProducer", self._producer),
+            patch("kaufmann_celery.kafka_io.producers.KafkaProducer", self._producer),
             patch("kaufmann_celery.kafka_io.kafka_out.KafkaAdminClient", lambda **_: Admin()),
             patch("kaufmann_celery.kafka_io.transaction.TRANSACTION_TIMEOUT_S", 0.05),
         ):
             yield self
 
     def _producer(self, **options: Any) -> Producer:
-        self.producers.append(Producer(self, options["transactional_id"]))
+        self.producers.append(Producer(self, options.get("transactional_id")))
         return self.producers[-1]
 
     def fail(self, step: str) -> None:
@@ -55,7 +58,7 @@ class Admin:
     """Says that every topic exists."""
 
     def describe_topics(self, _: list[str]) -> list[dict[str, Any]]:
-        return [{"error_code": 0, "partitions": [0, 1, 2, 3]}]
+        return [{"error_code": 0, "is_internal": False, "partitions": [0, 1, 2, 3]}]
 
     def describe_configs(self, *_: Any, **__: Any) -> dict[str, Any]:
         return {}
@@ -92,15 +95,16 @@ class Sent:
 
 
 class Producer:
-    """One transactional producer; it is its own transaction manager and sender."""
+    """One producer; it is its own transaction manager, sender and metadata."""
 
-    def __init__(self, kafka: KafkaInMemory, transactional_id: str) -> None:
+    def __init__(self, kafka: KafkaInMemory, transactional_id: str | None) -> None:
         self.kafka, self.transactional_id = kafka, transactional_id
         self.config = {"api_version": kafka.version}
         self.sent: list[bytes | None] = []
         self.offsets: Mapping[TopicPartition, Committed] | None = None
         self.closed = False
-        self._transaction_manager = self._sender = self
+        self._transaction_manager = self._sender = self._metadata = self
+        self.last_error: kafka_errors.KafkaError | None = None
 
     def init_transactions(self) -> None:
         self.kafka.fail("init")
@@ -116,8 +120,13 @@ class Producer:
         return Result(self.kafka, "offsets")
 
     def send(self, _topic: str, *, value: bytes | None, **_: Any) -> Sent:
-        assert self.offsets is not None
+        assert self.transactional_id is None or self.offsets is not None
+        self.kafka.fail("hand")
+        if self.last_error is not None:
+            raise kafka_errors.KafkaError("Cannot perform send", self.last_error)
         self.sent.append(value)
+        if self.kafka.refuses_early and value in self.kafka.refused:
+            self.last_error = kafka_errors.InvalidRecordError()
         return Sent(self, value)
 
     def begin_commit(self) -> Result:
@@ -128,6 +137,9 @@ class Producer:
         self.kafka.records += self.sent
         self.kafka.commits.append(self.offsets)
         self.sent, self.offsets = [], None
+
+    def request_update(self) -> Future:
+        return Future().success(None)
 
     def wakeup(self) -> None:
         """Nothing waits."""

@@ -217,6 +217,23 @@ def test_a_partition_assignment_strategy_is_none_of_these(given: object, reason:
     assert reason in fault({"kafka_options": {"partition_assignment_strategy": given}})
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("zst", "compression_type must be of gzip, lz4, snappy, zstd, did you mean zstd?"),
+        (["lz4"], "compression_type must be of gzip, lz4, snappy, zstd"),
+    ],
+)
+def test_a_codec_is_one_of_these(given: object, reason: str) -> None:
+    assert reason in fault({"kafka_options": {"compression_type": given}})
+
+
+def test_a_codec_whose_library_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaufmann_celery.config.values.find_spec", lambda _: None)
+
+    assert "pip install 'kaufmann-celery[compression]'" in fault({"kafka_options": {"compression_type": "lz4"}})
+
+
 @pytest.mark.parametrize("name", ["event_handler_mod", "producer_mod", "metadata_mod"])
 def test_modules_are_dotted_paths(name: str) -> None:
     assert "must be a dotted path" in fault({name: "service/handlers.py"})

@@ -91,11 +91,13 @@ def test_what_is_finished_is_committed_without_records_when_it_is_due(kafka: Kaf
     assert kafka.records == []
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["at-its-end", "at-once"])
 @pytest.mark.parametrize("refused", [{0}, {4}, {1, 2}, {0, 1, 2, 3, 4}])
 def test_who_is_refused_for_good_is_found_and_the_others_are_published_once(
-    kafka: KafkaInMemory, refused: set[int]
+    kafka: KafkaInMemory, refused: set[int], early: bool
 ) -> None:
     scene = Scene(kafka)
+    kafka.refuses_early = early
     kafka.refused = {str(offset).encode() for offset in refused}
 
     assert set(scene.deliver(0, 1, 2, 3, 4)) == refused
