@@ -24,6 +24,7 @@ from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.inbox import Inbox
 from kaufmann_celery.kafka_io.delivery import delivery
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
+from kaufmann_celery.kafka_io.options import longer_wait_s
 from kaufmann_celery.kafka_io.transaction import fence
 from kaufmann_celery.ledger.address import wake_channel
 from kaufmann_celery.ledger.wake import WakeListener, Woken
@@ -65,7 +66,7 @@ class Ingester:
         self._inbox = Inbox()
         self._turning = threading.Lock()
         self._stop = threading.Event()
-        self._pulse = Pulse()
+        self._pulse = Pulse(longer_wait_s(config))
         self.counts = Counts()
         runtime = WorkerRuntime(kaufmann)
         self._kafka = KafkaOut(config)

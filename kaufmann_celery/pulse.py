@@ -9,7 +9,8 @@ import faulthandler
 import threading
 import time
 
-#: Seconds without a step after which the process ends. More than any wait for Kafka, Redis or the registry takes.
+#: Seconds without a step after which the process ends. More than any wait for Kafka, Redis or the registry takes,
+#: unless settings make it longer.
 LIMIT_S = 120.0
 #: Seconds between looks.
 _BEAT_EVERY_S = 1.0
@@ -20,10 +21,11 @@ class Pulse:
     """Kept by two threads: the loop notes each step that it makes, the consumer's thread looks.
 
     faulthandler's own thread ends the process. It needs no interpreter, so it does also where a C call in whatever
-    thread keeps the GIL.
+    thread keeps the GIL. *longer_s*: by how much settings make a wait longer than it is without them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longer_s: float = 0.0) -> None:
+        self._limit_s = LIMIT_S + longer_s
         self._lock = threading.Lock()
         self._stepped_at = time.monotonic()
         self._beat_at = float("-inf")
@@ -39,7 +41,7 @@ class Pulse:
         with self._lock:
             if not self._is_over and now - self._beat_at >= _BEAT_EVERY_S:
                 self._beat_at = now
-                left = max(0.1, self._stepped_at + LIMIT_S - now)
+                left = max(0.1, self._stepped_at + self._limit_s - now)
                 faulthandler.dump_traceback_later(left, exit=True, file=_STDERR)
 
     def stop(self) -> None:

@@ -16,6 +16,10 @@ _METADATA_MAX_AGE_S = 15.0
 #: Kafka aborts a transaction that is open for longer.
 TRANSACTION_TIMEOUT_S = 10.0
 
+#: Seconds that kafka-python waits for an answer, and the options that say how long one call of it may wait.
+_WAIT_S = 30.0
+_WAITS = ("request_timeout_ms", "bootstrap_timeout_ms", "max_block_ms")
+
 _COMMON_NAMES = (
     "bootstrap_timeout_ms", "client_id", "proxy_url", "reconnect_backoff_max_ms", "reconnect_backoff_ms",
     "request_timeout_ms", "security_protocol",
@@ -87,6 +91,11 @@ def transactional_options(config: Config, transactional_id: str) -> dict[str, An
         # For this long a transaction sleeps that begins while the one before is still being finished by Kafka.
         "retry_backoff_ms": 10,
     }
+
+
+def longer_wait_s(config: Config) -> float:
+    """Return by how many seconds `kafka_options` make a call wait longer than it does by itself."""
+    return max(0.0, max(config.kafka_options.get(name) or 0 for name in _WAITS) / 1000 - _WAIT_S)
 
 
 def _known(config: Config, names: frozenset[str]) -> dict[str, Any]:

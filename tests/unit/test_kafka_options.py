@@ -7,12 +7,16 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-from kaufmann_celery.config import load_config
-from kaufmann_celery.kafka_io.options import consumer_options
+from kaufmann_celery.config import Config, load_config
+from kaufmann_celery.kafka_io.options import consumer_options, longer_wait_s
+
+
+def config_of(given: dict[str, Any]) -> Config:
+    return load_config("orders", keywords={"kafka_options": given}, conf={}, environ={})
 
 
 def options_of(given: dict[str, Any]) -> dict[str, Any]:
-    return consumer_options(load_config("orders", keywords={"kafka_options": given}, conf={}, environ={}))
+    return consumer_options(config_of(given))
 
 
 @pytest.mark.parametrize(
@@ -32,3 +36,16 @@ def test_what_the_guarantees_rest_on_is_not_taken_from_the_options() -> None:
 
     assert (taken["isolation_level"], taken["max_poll_records"]) == ("read_committed", 7)
     assert "partition_assignment_strategy" not in taken
+
+
+@pytest.mark.parametrize(
+    ("given", "longer_s"),
+    [
+        ({}, 0.0),
+        ({"request_timeout_ms": 500}, 0.0),
+        ({"request_timeout_ms": 300_000}, 270.0),
+        ({"request_timeout_ms": 40_000, "max_block_ms": 90_000}, 60.0),
+    ],
+)
+def test_the_options_say_how_much_longer_a_call_may_wait(given: dict[str, Any], longer_s: float) -> None:
+    assert longer_wait_s(config_of(given)) == longer_s
