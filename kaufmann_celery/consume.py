@@ -138,11 +138,25 @@ class Consumption:
         self._consumer.subscribe(self._topics, listener=_Listener(self))
 
     def _turn(self) -> None:
+        try:
+            self._step()
+        except kafka_errors.OffsetOutOfRangeError as error:
+            for partition, offset in error.args[0].items():
+                if not self._start.skip_gap(partition, offset):
+                    self._take_anew(partition)
+        except kafka_errors.LogTruncationError as error:
+            for partition, end in error.divergent_offsets.items():
+                self._start.cut(partition, end)
+                self._take_anew(partition)
+
+    def _step(self) -> None:
         while self._requests:
             self._requests[0]()
             self._requests.popleft()
         paused = self._pause_and_resume()
-        fetched = self._poll(_POLL_BUSY_S if paused or self._requests or self._fresh else _POLL_S)
+        timeout_s = _POLL_BUSY_S if paused or self._requests or self._fresh else _POLL_S
+        mend(self._consumer)
+        fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         for partition in filter(self._start.has_moved, tuple(self._read_to)):
             self._take_anew(partition)
         self._hand_over(fetched)
@@ -164,18 +178,6 @@ class Consumption:
             if position > read_to:
                 self._read_to[partition] = position
                 self._inbox.put(Fetched(partition, [], position))
-
-    def _poll(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
-        mend(self._consumer)
-        try:
-            return dict(self._consumer.poll(timeout_ms=int(timeout_s * 1000)))
-        except kafka_errors.OffsetOutOfRangeError as error:
-            for partition in error.args[0]:
-                self._start.skip_gap(partition)
-        except kafka_errors.LogTruncationError as error:
-            for partition in error.divergent_offsets:
-                self._take_anew(partition)
-        return {}
 
     def _pause_and_resume(self) -> bool:
         paused = self._consumer.paused()
@@ -294,4 +296,5 @@ class _Listener(AsyncConsumerRebalanceListener):
         for partition in partitions:
             own._owned.pop(partition, None)
             own._read_to.pop(partition, None)
+            own._start.forget(partition)
         own._inbox.put(Revoked(partitions))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from kafka import TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import Config
@@ -30,17 +30,34 @@ class StartingPoint:
         self._config = config
         self._tell = tell
         self._topic_ids: dict[TopicPartition, str] = {}
+        #: Logs that were cut, by Kafka's word, each with where it ended then: what stands there now is new.
+        self._cut: dict[TopicPartition, int] = {}
 
     def has_moved(self, partition: TopicPartition) -> bool:
         """Return whether the topic is another than when `of` was asked: it was deleted and made anew."""
         return self._topic_id(partition) not in ("None", self._topic_ids.get(partition))
 
-    def skip_gap(self, partition: TopicPartition) -> None:
-        """Go on at the first record there is, where the consumer's position is out of range."""
-        asked = self._consumer.position(partition)
+    def skip_gap(self, partition: TopicPartition, asked: int) -> bool:
+        """Where the offset that was *asked* for is out of range, go on at the first record there is.
+
+        Returns False where it is beyond the end: then the partition is to be taken anew, and `of` says from where.
+        """
         first = self._consumer.beginning_offsets([partition])[partition]
+        if asked >= first:
+            self._cut[partition] = self._end_of(partition)
+            return False
         log_gap(partition, asked, first)
         self._consumer.seek(partition, first)
+        return True
+
+    def cut(self, partition: TopicPartition, end: OffsetAndMetadata | None) -> None:
+        """Note that what Kafka once had from *end* on, None where it cannot tell, is there no more."""
+        if end is not None:
+            self._cut[partition] = end.offset
+
+    def forget(self, partition: TopicPartition) -> None:
+        """Note that another member may own *partition* from now on. May be called from any thread."""
+        self._cut.pop(partition, None)
 
     def of(self, partition: TopicPartition) -> tuple[str, Committed]:
         """Return the topic's UUID and what is finished.
@@ -63,7 +80,30 @@ class StartingPoint:
             return topic_id, self._without_commit(partition, first)
         if kept.offset < first:
             log_gap(partition, kept.offset, first)
-        return topic_id, committed
+        return topic_id, self._within_log(partition, committed)
+
+    def _within_log(self, partition: TopicPartition, committed: Committed) -> Committed:
+        """Return what is finished of the records that there are.
+
+        Where the log was cut others get the offsets of those that are gone. So all that is known of these goes, and
+        the ledger with it. Another tool's commit may be beyond the last stable record: whether it is beyond the end
+        as well Kafka says when it is read from there.
+        """
+        end = self._cut.pop(partition, None)
+        if end is None:
+            end = committed.offset if committed.incarnation is None else self._end_of(partition)
+        if max(committed.offset, committed.highest + 1) <= end:
+            return committed
+        left = Committed(
+            min(committed.offset, end),
+            min(committed.highest, end - 1),
+            tuple(offset for offset in committed.unfinished if offset < end),
+        )
+        _log_cut(partition, committed, end, left.offset)
+        return left
+
+    def _end_of(self, partition: TopicPartition) -> int:
+        return int(self._consumer.end_offsets([partition])[partition])
 
     def _topic_id(self, partition: TopicPartition) -> str:
         # kafka-python offers no public way to it.
@@ -76,7 +116,7 @@ class StartingPoint:
                 f"group {self._config.consumer_group} has no commit for {partition.topic}:{partition.partition} "
                 "and auto_offset_reset is none; set it to earliest or latest, or commit an offset"
             )
-        last = self._consumer.end_offsets([partition])[partition]
+        last = self._end_of(partition)
         start = first if policy == "earliest" else last
         log.info(
             "no commit yet for %s:%d: starting at %s, %d records ahead",
@@ -98,4 +138,17 @@ def log_gap(partition: TopicPartition, wanted: int, first: int) -> None:
         wanted,
         first - 1,
         extra={"action": "records_gone", "topic": partition.topic, "partition": partition.partition},
+    )
+
+
+def _log_cut(partition: TopicPartition, committed: Committed, end: int, going_on: int) -> None:
+    log.error(
+        "offsets of %s:%d below %d are committed, but its log ends at %d: Kafka lost records, as in an unclean "
+        "election, or a tool moved the group's offset; going on at %d",
+        partition.topic,
+        partition.partition,
+        max(committed.offset, committed.highest + 1),
+        end,
+        going_on,
+        extra={"action": "records_lost", "topic": partition.topic, "partition": partition.partition},
     )

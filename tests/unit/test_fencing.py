@@ -101,6 +101,9 @@ class Consumer:
     def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, 0)
 
+    def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 7)
+
     def group_metadata(self) -> Any:
         return SimpleNamespace(generation_id=3)
 
