@@ -168,7 +168,7 @@ class Ingester:
 
     def _note_recovery(self) -> None:
         """Say that an outage is over: nothing failed in this turn, and Redis, which it may not have asked, answers."""
-        if self._outage.is_quiet_since(self._turned_at):
+        if self._outage.is_quiet_since(self._turned_at) and not self._delivery.is_behind:
             self._ledger.ping()
             log.warning(
                 "all services answer again after %.0f s",
@@ -263,7 +263,9 @@ class Ingester:
         self._woken.add("")
         self._turn([])
         while time.monotonic() < deadline and (
-            self._committer.in_flight or any(owned.uncommitted for owned in self._partitions)
+            self._committer.in_flight
+            or self._delivery.is_behind
+            or any(owned.uncommitted for owned in self._partitions)
         ):
             self._turn(self._wait())
         if self._until_end is not None:

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kaufmann_celery.event import Position
-from kaufmann_celery.kafka_io.delivery import Delivery, Entry, Refused
+from kaufmann_celery.kafka_io.delivery import Delivery
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
+from kaufmann_celery.kafka_io.rounds import Entry, Refused
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.outputs.outcome import Outcome, decode
 from kaufmann_celery.partitions.owned import Guarded, OwnedPartition
@@ -34,7 +35,7 @@ class Counts:
 
 
 class Settler:
-    """Settles rounds. Blocks until Kafka has acknowledged them."""
+    """Settles rounds. Blocks until Kafka has acknowledged them, or for a moment."""
 
     def __init__(self, kafka: KafkaOut, delivery: Delivery, failures: Failures, counts: Counts) -> None:
         self._kafka = kafka

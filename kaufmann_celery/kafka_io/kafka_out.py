@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,18 +57,28 @@ class KafkaOut:
         self._producer: Any = None
         self._admin: Any = None
         self._topics: dict[str, _Topic] = {}
+        #: How many producers were dropped: what an earlier one was handed is not on its way any more.
+        self.dropped = 0
 
     def publish(self, records: Sequence[OutRecord]) -> list[Position | RefusedForGood]:
         """Send *records*, wait for every acknowledgement, and return in their order where each is, or why not.
 
         Blocks for up to 30 s. Raises `UnavailableError` where Kafka did not answer: any of them may be there or not.
         """
-        try:
+        with self._translated():
             return self._publish(records)
-        except kafka_errors.KafkaError as error:
-            # What it still holds would be sent as well, besides its repetition.
-            self._drop_producer()
-            raise UnavailableError(f"Kafka did not acknowledge ({type(error).__name__}); check brokers") from error
+
+    def hand_over(self, records: Sequence[OutRecord]) -> list[Any]:
+        """Hand *records* to the producer and return what `answer` takes, for each. Raises `UnavailableError`."""
+        with self._translated():
+            return [self.send(self._producer_client, record) for record in records]
+
+    def judge(
+        self, records: Sequence[OutRecord], sent: Sequence[Any], answers: Sequence[Position | RefusedForGood]
+    ) -> list[Position | RefusedForGood]:
+        """Return *answers* to what was *sent*, where a refusal is for that record alone. Blocks as `publish` does."""
+        with self._translated():
+            return self._judged(records, sent, answers)
 
     def refusal(self, record: OutRecord) -> RefusedForGood | None:
         """Return why Kafka would never take *record*, as far as can be known without sending it."""
@@ -82,39 +92,55 @@ class KafkaOut:
         """Return how many partitions *topic* has; 0 where it does not exist. Blocks on Kafka every 30 s."""
         return self._topic(topic).partitions
 
+    def drop(self, timeout_s: float = 0.0) -> None:
+        """Drop the producer: what Kafka has not got after *timeout_s* is not sent any more, or was sent already."""
+        with self._lock:
+            producer, self._producer = self._producer, None
+            self.dropped += producer is not None
+        if producer is not None:
+            producers.close(producer, timeout_s)
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush and close; wait at most *timeout_s*."""
-        self._drop_producer(timeout_s)
+        self.drop(timeout_s)
         with self._lock:
             admin, self._admin = self._admin, None
         if admin is not None:
             admin.close()
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except kafka_errors.KafkaError as error:
+            # What it still holds would be sent as well, besides its repetition.
+            self.drop()
+            raise UnavailableError(f"Kafka did not acknowledge ({type(error).__name__}); check brokers") from error
+
     def _publish(self, records: Sequence[OutRecord]) -> list[Position | RefusedForGood]:
-        pending = [self.send(self._producer_client, record) for record in records]
+        sent = [self.send(self._producer_client, record) for record in records]
         deadline = time.monotonic() + ACK_TIMEOUT_S
-        answers = [acknowledged(one, deadline) for one in pending]
+        return self._judged(records, sent, [acknowledged(one, deadline) for one in sent])
+
+    def _judged(
+        self, records: Sequence[OutRecord], sent: Sequence[Any], answers: Sequence[Position | RefusedForGood]
+    ) -> list[Position | RefusedForGood]:
+        judged = list(answers)
         refused = [
             at
-            for at, (sent, answer) in enumerate(zip(pending, answers, strict=True))
-            if isinstance(answer, RefusedForGood) and sent is not answer
+            for at, (one, answer) in enumerate(zip(sent, answers, strict=True))
+            if isinstance(answer, RefusedForGood) and one is not answer
         ]
         if refused:
             # kafka-python's idempotent producer never recovers: it answers for everything that it holds, and for all
             # that follows, as for the one record that the broker refused. Ask for fewer, with another producer.
-            self._drop_producer()
+            self.drop()
         if refused and len(records) > 1:
             middle = len(refused) // 2 if len(refused) == len(records) else len(refused)
             for part in (refused[:middle], refused[middle:]):
                 for at, answer in zip(part, self._publish([records[at] for at in part]), strict=True):
-                    answers[at] = answer
-        return answers
-
-    def _drop_producer(self, timeout_s: float = 0.0) -> None:
-        with self._lock:
-            producer, self._producer = self._producer, None
-        if producer is not None:
-            producers.close(producer, timeout_s)
+                    judged[at] = answer
+        return judged
 
     def send(self, producer: Callable[[], Any], record: OutRecord) -> Any:
         """Hand *record* to *producer*, made only where it may go; `acknowledged` says what became of it."""
@@ -196,17 +222,27 @@ def _refuse_unwritable(topic: str, described: Mapping[str, Any]) -> None:
         raise RefusedForGood(f"topic {topic} is Kafka's own")
 
 
-def acknowledged(sent: Any, deadline: float) -> Position | RefusedForGood:
-    """Wait for what became of one that was sent. Raises kafka-python's errors where it is not refused for good."""
+def answer(sent: Any, deadline: float) -> Position | RefusedForGood | None:
+    """Wait for what became of one that was sent; None where nobody knows yet. Raises kafka-python's errors."""
     if isinstance(sent, RefusedForGood):
         return sent
     try:
         metadata = sent.get(timeout=max(0.0, deadline - time.monotonic()))
     except kafka_errors.KafkaError as error:
+        if not sent.is_done:
+            return None
         if not (is_for_good(error) or _is_for_company(error)):
             raise
         return _for_good(error, "its topic")
     return Position(metadata.topic, metadata.partition, metadata.offset)
+
+
+def acknowledged(sent: Any, deadline: float) -> Position | RefusedForGood:
+    """Wait for what became of one that was sent. Raises kafka-python's errors where it is not refused for good."""
+    found = answer(sent, deadline)
+    if found is None:
+        raise kafka_errors.KafkaTimeoutError("no answer")
+    return found
 
 
 def is_for_good(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Kafka as kafka-python's transactional producer shows it, in memory: what is committed, and what fails."""
+"""Kafka as kafka-python's producers show it, in memory: what is written and committed, and what fails."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from kaufmann_celery.partitions.commit_metadata import Committed, parse
 class KafkaInMemory:
     """A cluster in which every topic has 4 partitions."""
 
+    #: What producers were handed outside transactions, in this order.
+    sent: list[bytes | None] = field(default_factory=list)
     #: What readers of committed records see, and the group's commits, each one that there ever was.
     records: list[bytes | None] = field(default_factory=list)
     commits: list[Mapping[TopicPartition, Committed]] = field(default_factory=list)
@@ -27,7 +29,9 @@ class KafkaInMemory:
     group: Any = None
     #: Values that are refused for good, as is all else that is sent with them.
     refused: set[bytes] = field(default_factory=set)
-    #: Whether it says so before the next record is sent.
+    #: Values that are not acknowledged for now.
+    stuck: set[bytes | None] = field(default_factory=set)
+    #: Whether it says that one is refused before the next is sent.
     refuses_early: bool = False
     #: What goes wrong, by the step where it does: `init`, `offsets`, `hand` (to the producer), `send`, `commit`.
     faults: dict[str, BaseException | None] = field(default_factory=dict)
@@ -41,6 +45,7 @@ class KafkaInMemory:
             patch("kaufmann_celery.kafka_io.producers.KafkaProducer", self._producer),
             patch("kaufmann_celery.kafka_io.kafka_out.KafkaAdminClient", lambda **_: Admin()),
             patch("kaufmann_celery.kafka_io.transaction.TRANSACTION_TIMEOUT_S", 0.05),
+            patch("kaufmann_celery.kafka_io.at_least_once._ROUND_S", 0.05),
         ):
             yield self
 
@@ -84,14 +89,32 @@ class Sent:
 
     def __init__(self, producer: Producer, value: bytes | None) -> None:
         self._producer, self._value = producer, value
+        self._is_written = False
+
+    @property
+    def is_done(self) -> bool:
+        kafka = self._producer.kafka
+        answers = self._value not in kafka.stuck and kafka.faults.get("send", self) is not None
+        return self._is_written or self._producer.closed or answers
 
     def get(self, timeout: float) -> Position:
         assert timeout >= 0
+        if not self.is_done:
+            raise kafka_errors.KafkaTimeoutError
+        if not self._is_written:
+            self._write()
+        return Position("out", 0, 7)
+
+    def _write(self) -> None:
         kafka = self._producer.kafka
+        if self._producer.closed:
+            raise kafka_errors.IllegalStateError
         kafka.fail("send")
         if any(value in kafka.refused for value in self._producer.sent):
             raise kafka_errors.InvalidRecordError
-        return Position("out", 0, 7)
+        self._is_written = True
+        if self._producer.transactional_id is None:
+            kafka.records.append(self._value)
 
 
 class Producer:
@@ -125,6 +148,8 @@ class Producer:
         if self.last_error is not None:
             raise kafka_errors.KafkaError("Cannot perform send", self.last_error)
         self.sent.append(value)
+        if self.transactional_id is None:
+            self.kafka.sent.append(value)
         if self.kafka.refuses_early and value in self.kafka.refused:
             self.last_error = kafka_errors.InvalidRecordError()
         return Sent(self, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -11,47 +11,11 @@ from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import PublishError, UnavailableError
-from kaufmann_celery.kafka_io.delivery import Entry, ExactlyOnce
-from kaufmann_celery.kafka_io.kafka_out import KafkaOut
-from kaufmann_celery.kafka_io.transaction import ResultUnknown, Transactions, fence
-from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
+from kaufmann_celery.kafka_io.transaction import ResultUnknown, fence
+from kaufmann_celery.outputs.outcome import HANDLED
 from kaufmann_celery.partitions.commit_metadata import Committed
-from kaufmann_celery.partitions.owned import OwnedPartition
+from tests.unit.delivery_scene import Scene
 from tests.unit.kafka_in_memory import KafkaInMemory
-from tests.unit.ledger_in_memory import PARTITION, InMemory, owned_by, running
-
-CONFIG = load_config("orders", keywords={"delivery": "exactly_once"}, conf={}, environ={})
-
-
-class Scene:
-    """One ingester that owns orders:0, where events run."""
-
-    def __init__(self, kafka: KafkaInMemory, events: int = 5) -> None:
-        self.kafka = kafka
-        self.owned = owned_by(InMemory())
-        running(self.owned, *range(events))
-        self.finished: list[int] = []
-        self.reread: list[OwnedPartition] = []
-        transactions = Transactions(CONFIG, KafkaOut(CONFIG), "orders.life")
-        self.delivery = ExactlyOnce(transactions, {PARTITION: self.owned}, reread=self.reread.append)
-
-    def deliver(self, *offsets: int, outcome: Outcome | None = None) -> list[int]:
-        """Deliver what these events came to; return those refused."""
-        entries = [Entry(self.owned, offset, outcome or outcome_of(offset)) for offset in offsets]
-        return [one.entry.offset for one in self.delivery.deliver(entries, self._finish)]
-
-    def _finish(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.owned.finish(entry.offset)
-            self.finished.append(entry.offset)
-
-    @property
-    def committed(self) -> list[Committed]:
-        return [commit[PARTITION] for commit in self.kafka.commits]
-
-
-def outcome_of(offset: int) -> Outcome:
-    return Outcome((OutRecord("out", key=b"key", value=str(offset).encode()),))
 
 
 @pytest.fixture
@@ -61,7 +25,7 @@ def kafka() -> Iterator[KafkaInMemory]:
 
 
 def test_a_round_commits_what_holds_once_it_is_finished(kafka: KafkaInMemory) -> None:
-    scene = Scene(kafka)
+    scene = Scene(kafka, "exactly_once")
 
     assert scene.deliver(0, 1, 3) == []
     assert kafka.records == [b"0", b"1", b"3"]
@@ -72,7 +36,7 @@ def test_a_round_commits_what_holds_once_it_is_finished(kafka: KafkaInMemory) ->
 
 
 def test_what_publishes_nothing_has_no_transaction_and_goes_with_the_next(kafka: KafkaInMemory) -> None:
-    scene = Scene(kafka)
+    scene = Scene(kafka, "exactly_once")
 
     assert scene.deliver(0, outcome=HANDLED) == []
     assert scene.finished == [0]
@@ -82,10 +46,10 @@ def test_what_publishes_nothing_has_no_transaction_and_goes_with_the_next(kafka:
 
 
 def test_what_is_finished_is_committed_without_records_when_it_is_due(kafka: KafkaInMemory) -> None:
-    scene = Scene(kafka)
+    scene = Scene(kafka, "exactly_once")
     scene.deliver(0, outcome=HANDLED)
-    scene.delivery.commit()
-    scene.delivery.commit()
+    scene.commit()
+    scene.commit()
 
     assert scene.committed == [Committed(1, 0, (), "history")]
     assert kafka.records == []
@@ -96,7 +60,7 @@ def test_what_is_finished_is_committed_without_records_when_it_is_due(kafka: Kaf
 def test_who_is_refused_for_good_is_found_and_the_others_are_published_once(
     kafka: KafkaInMemory, refused: set[int], early: bool
 ) -> None:
-    scene = Scene(kafka)
+    scene = Scene(kafka, "exactly_once")
     kafka.refuses_early = early
     kafka.refused = {str(offset).encode() for offset in refused}
 
@@ -123,7 +87,7 @@ def test_who_is_refused_for_good_is_found_and_the_others_are_published_once(
 def test_what_fails_before_the_commit_is_as_before_and_the_producer_is_gone(
     kafka: KafkaInMemory, step: str, error: BaseException | None
 ) -> None:
-    scene = Scene(kafka)
+    scene = Scene(kafka, "exactly_once")
     kafka.faults[step] = error
     with pytest.raises(UnavailableError) as raised:
         scene.deliver(0, 1)
@@ -142,7 +106,7 @@ def test_what_fails_before_the_commit_is_as_before_and_the_producer_is_gone(
 def test_after_an_unknown_result_the_partitions_are_read_again(
     kafka: KafkaInMemory, error: BaseException | None
 ) -> None:
-    scene = Scene(kafka)
+    scene = Scene(kafka, "exactly_once")
     kafka.faults["commit"] = error
     with pytest.raises(ResultUnknown):
         scene.deliver(0, 1)
@@ -159,7 +123,7 @@ def test_after_an_unknown_result_the_partitions_are_read_again(
 def test_a_service_that_may_not_write_in_transactions_is_told_so_and_no_event_fails(
     kafka: KafkaInMemory, step: str, error: BaseException
 ) -> None:
-    scene = Scene(kafka)
+    scene = Scene(kafka, "exactly_once")
     kafka.faults[step] = error
     with pytest.raises(PublishError, match="AuthorizationFailedError"):
         scene.deliver(0, 1)
@@ -168,17 +132,17 @@ def test_a_service_that_may_not_write_in_transactions_is_told_so_and_no_event_fa
 def test_a_kafka_that_takes_offsets_of_a_member_that_has_left_is_not_used(kafka: KafkaInMemory) -> None:
     kafka.version = (2, 4)
     with pytest.raises(PublishError, match=r"needs Kafka 2\.5"):
-        Scene(kafka).delivery.prepare()
+        Scene(kafka, "exactly_once").delivery.prepare()
 
 
 def test_fencing_ends_the_transactions_of_an_id_and_leaves_no_producer(kafka: KafkaInMemory) -> None:
-    fence(CONFIG, "orders.other")
+    fence(load_config("orders", keywords={}, conf={}, environ={}), "orders.other")
 
     assert [(one.transactional_id, one.closed) for one in kafka.producers] == [("orders.other", True)]
 
 
 def test_after_a_transaction_it_rests_for_as_long_as_that_is_worth(kafka: KafkaInMemory) -> None:
-    scene = Scene(kafka)
+    scene = Scene(kafka, "exactly_once")
     assert scene.delivery.rest_until == 0.0
     scene.deliver(0)
 

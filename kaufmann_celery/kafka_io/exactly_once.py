@@ -1,0 +1,106 @@
+"""Rounds published exactly once: in a transaction with what the group's offsets are once the round is finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from kafka import TopicPartition
+
+from kaufmann_celery.kafka_io.kafka_out import RefusedForGood
+from kaufmann_celery.kafka_io.rounds import Entry, Finish, Refused, records_of, refusals
+from kaufmann_celery.kafka_io.transaction import ResultUnknown, Transactions
+from kaufmann_celery.outputs.outcome import OutRecord
+from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.owned import OwnedPartition
+
+#: A transaction costs the same whatever is in it: the next begins once twice as long has passed as the last one took,
+#: at most so many seconds.
+_RESTS = 2
+_MOST_REST_S = 0.03
+
+
+class ExactlyOnce:
+    """Publishes in transactions, with what the group's offsets are once the round is finished.
+
+    No other commit of a partition that is owned may be on its way at the same time: a plain one that Kafka takes
+    between the two ends of a transaction would stay when that is committed, and what it published is not in it.
+    """
+
+    is_behind = False
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        partitions: Mapping[TopicPartition, OwnedPartition],
+        *,
+        reread: Callable[[OwnedPartition], None],
+    ) -> None:
+        self._transactions = transactions
+        self._partitions = partitions
+        self._reread = reread
+        self.rest_until = 0.0
+
+    def prepare(self) -> None:
+        """Connect, and have Kafka end what an earlier producer left open."""
+        self._transactions.prepare()
+
+    def deliver(self, entries: Sequence[Entry], finish: Finish) -> list[Refused]:
+        """Publish in one transaction; events with what Kafka refuses are found by trying without them."""
+        if not any(entry.outcome.records for entry in entries):
+            # Their offsets go with the next transaction.
+            finish(entries)
+            return []
+        refused = {entry: why for entry, why in self._attempt(entries, finish).items() if why}
+        if not refused:
+            return []
+        if len(entries) == 1:
+            return [Refused(entry, entry.outcome, why) for entry, why in refused.items()]
+        # Some are refused only because they were sent together with what is.
+        rest = [entry for entry in entries if entry not in refused] or entries[: len(entries) // 2]
+        kept = set(rest)
+        return [
+            one
+            for part in (rest, [entry for entry in entries if entry not in kept])
+            for one in self.deliver(part, finish)
+        ]
+
+    def commit(self) -> None:
+        """Commit what is finished and published already."""
+        self._attempt([], lambda _: None)
+
+    def close(self) -> None:
+        """Close the producer."""
+        self._transactions.close()
+
+    def _attempt(self, entries: Sequence[Entry], finish: Finish) -> dict[Entry, list[tuple[OutRecord, RefusedForGood]]]:
+        finishing: dict[OwnedPartition, set[int]] = {}
+        for entry in entries:
+            finishing.setdefault(entry.owned, set()).add(entry.offset)
+        carried = [one for one in self._partitions.values() if one.uncommitted or one in finishing]
+        commits = {one.partition: _commit_of(one, finishing.get(one, ())) for one in carried}
+        if not commits:
+            return {}
+        ledger, began = carried[0].ledger, time.monotonic()
+        try:
+            found = self._transactions.commit(
+                records_of(entries), commits, generation=ledger.generation, member=ledger.member
+            )
+        except ResultUnknown:
+            for one in carried:
+                self._reread(one)
+            raise
+        now = time.monotonic()
+        self.rest_until = now + min(_MOST_REST_S, _RESTS * (now - began))
+        answers = iter(found)
+        refused = {entry: refusals(entry, answers) for entry in entries}
+        if not any(refused.values()):
+            finish(entries)
+            for one in carried:
+                one.committed = one.forgettable = commits[one.partition]
+                one.uncommitted = 0
+        return refused
+
+
+def _commit_of(owned: OwnedPartition, finishing: Collection[int]) -> Committed:
+    return owned.watermark.committed(owned.ledger.incarnation, finishing)
