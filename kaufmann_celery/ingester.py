@@ -243,11 +243,9 @@ class Ingester:
 
     def _committed(self, commits: Mapping[TopicPartition, Committed], error: BaseException | None) -> None:
         self._committer.answered(commits, error, self._partitions.owned)
+        self._partitions.answered(commits, error)
         if error is not None:
             self._pin_after = time.monotonic() + _AWAY_S
-            return
-        for partition, committed in commits.items():
-            self._partitions.pinned(partition, committed)
 
     def _commits_at_revoke(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, Committed]:
         """Return what to commit for partitions that are let go. Called under the lock, by kafka-python's thread."""

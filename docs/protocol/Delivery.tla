@@ -195,7 +195,7 @@ Pin(i) ==
      /\ ing' = [ing EXCEPT ![i].inc = inc, ![i].vouched = TRUE]
   /\ UNCHANGED <<sent, txn, gone, store, queue, workers, left, pub, spent, begun, deaths, bad>>
 
-\* [2] What own refuses. Whose ledger has another name is a matter for Kafka: it has just taken our commit, or not.
+\* [2] What own refuses. Whose a ledger is that has another name, or none, Kafka says: it has just taken our commit, or not.
 Refused(i) ==
   LET late == ing[i].gen < redis.gen \/ (ing[i].gen = redis.gen /\ redis.member # i)
       another == redis.inc # ing[i].inc
@@ -207,7 +207,7 @@ Refused(i) ==
 \* A commit of what was found vouches: Kafka takes it from the present generation alone.
 Vouch(i) ==
   /\ Up(i) /\ ing[i].phase = "fetched" /\ ing[i].inc # None /\ ~ing[i].vouched
-  /\ Refused(i)
+  /\ Refused(i) /\ redis.inc # ing[i].inc
   /\ Member(i) /\ kafka.owner = i
   /\ ing' = [ing EXCEPT ![i].vouched = TRUE]
   /\ kafka' = [kafka EXCEPT !.done = ing[i].fin]

@@ -111,8 +111,9 @@ class OwnerLedger:
     def own(self, committed: Committed, *, wake: str, vouched: bool = False) -> tuple[set[int], set[int], set[int]]:
         """Take the partition over; return the offsets claimed, with an outcome, and with a finished mark.
 
-        *committed* names the incarnation; a ledger of another one is discarded. *vouched*: Kafka has taken that very
-        commit from this generation, so even a ledger with a higher one is history.
+        *committed* names the incarnation. A ledger of another one, or an empty one, is made anew where *vouched*:
+        Kafka has just taken that very commit from this generation, so even one with a higher generation is history.
+        Else it is `Fenced` and `lost`.
         """
         answer = self._connection.run(
             "own",

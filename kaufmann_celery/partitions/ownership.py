@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from kafka import TopicPartition
@@ -33,7 +33,7 @@ class Assignment:
     topic_id: str
     #: What Kafka holds as finished; without an incarnation where no ledger of ours belongs to it yet.
     committed: Committed
-    #: Kafka has taken a commit from us in this generation, so the ledger's older owner is history.
+    #: Kafka has taken that commit from us in this generation, so whatever else stands in the ledger's place is history.
     is_vouched: bool = False
 
 
@@ -57,11 +57,10 @@ class Ownership:
         self._reopen = reopen
         self._step = step
         self._assigned: dict[TopicPartition, Assignment] = {}
-        #: When to try refused ones again (monotonic seconds), and those for which Kafka is to be asked first.
+        #: When to try refused ones again (monotonic seconds).
         self._refused_until: dict[TopicPartition, float] = {}
-        self._to_be_vouched: set[TopicPartition] = set()
-        #: The commit that each assignment asks Kafka for.
-        self._asked: dict[TopicPartition, Committed] = {}
+        #: Those that wait for Kafka to take a commit, which is on its way; None = it has yet to be sent.
+        self._asked: dict[TopicPartition, Committed | None] = {}
         #: Owned and being read.
         self.owned: dict[TopicPartition, OwnedPartition] = {}
 
@@ -83,6 +82,8 @@ class Ownership:
         """Note a partition that is to be taken over."""
         self.drop(assignment.partition)
         self._assigned[assignment.partition] = assignment
+        if assignment.committed.incarnation is None:
+            self._asked[assignment.partition] = None
 
     def kept(self, partition: TopicPartition, generation: int) -> None:
         """Note a partition kept through a rebalance: its scripts carry the new generation from now on."""
@@ -97,7 +98,6 @@ class Ownership:
         for partition in partitions:
             self._assigned.pop(partition, None)
             self._refused_until.pop(partition, None)
-            self._to_be_vouched.discard(partition)
             self._asked.pop(partition, None)
             self.owned.pop(partition, None)
 
@@ -108,7 +108,7 @@ class Ownership:
         """
         for assignment in list(self._assigned.values()):
             is_refused = time.monotonic() < self._refused_until.get(assignment.partition, 0.0)
-            if assignment.committed.incarnation is None or is_refused:
+            if is_refused or assignment.partition in self._asked:
                 continue
             owned = self._own(assignment)
             if owned is not None:
@@ -117,30 +117,33 @@ class Ownership:
                 self._begin(owned.partition, owned.committed.offset)
 
     def unpinned(self) -> dict[TopicPartition, Committed]:
-        """Return commits that pin the incarnations of new ledgers. Nothing is owned before Kafka has them.
+        """Return the commits that have to land before ledgers are made: what was found, with the ledger's incarnation.
 
         Kafka takes them from the group's present generation alone, so nobody who slept through a rebalance makes a
-        new ledger in the place of one that lives. They also pin the start of `latest`. What the ledger refused is
-        committed as it is, once each time: a group made anew may have pinned it and died, and only a commit tells
-        that from a later generation.
+        ledger in the place of one that lives, or of one that was emptied meanwhile. A new history of offsets gets its
+        incarnation here, and the start of `latest` is pinned.
         """
         commits = {}
-        for partition, assignment in self._assigned.items():
-            if assignment.committed.incarnation is None:
-                commits[partition] = replace(
-                    assignment.committed, incarnation=incarnation_of(assignment.topic_id, uuid.uuid4().hex[:12])
-                )
-            elif partition in self._to_be_vouched:
-                commits[partition] = assignment.committed
-        self._to_be_vouched.clear()
+        for partition in [partition for partition, asked in self._asked.items() if asked is None]:
+            assignment = self._assigned[partition]
+            commits[partition] = replace(
+                assignment.committed,
+                incarnation=assignment.committed.incarnation
+                or incarnation_of(assignment.topic_id, uuid.uuid4().hex[:12]),
+            )
         self._asked.update(commits)
         return commits
 
-    def pinned(self, partition: TopicPartition, committed: Committed) -> None:
-        """Note that Kafka has a commit. What an earlier assignment asked for vouches for nothing."""
-        assignment = self._assigned.get(partition)
-        if assignment is not None and self._asked.get(partition) == committed:
-            self._assigned[partition] = replace(assignment, committed=committed, is_vouched=True)
+    def answered(self, commits: Mapping[TopicPartition, Committed], error: BaseException | None) -> None:
+        """Note Kafka's answer to *commits*. What an earlier assignment asked for vouches for nothing."""
+        for partition, committed in commits.items():
+            if self._asked.get(partition) != committed:
+                continue
+            if error is not None:
+                self._asked[partition] = None
+                continue
+            del self._asked[partition]
+            self._assigned[partition] = replace(self._assigned[partition], committed=committed, is_vouched=True)
 
     def guarded(self, owned: OwnedPartition, call: Callable[[OwnedPartition], None]) -> None:
         """Call; drop the partition where another ingester has it, rebuild it from Kafka where its ledger is gone."""
@@ -176,11 +179,8 @@ class Ownership:
         ledger = OwnerLedger(self._connection, address.base, generation=assignment.generation, member=assignment.member)
         try:
             claimed, reported, marked = ledger.own(assignment.committed, wake=self._wake, vouched=assignment.is_vouched)
-        except Fenced:
-            log.warning("%s:%d is owned by a later generation", *partition, extra={"action": "fenced"})
-            self._refused_until[partition] = time.monotonic() + _REFUSED_S
-            if not assignment.is_vouched:
-                self._to_be_vouched.add(partition)
+        except Fenced as error:
+            self._refused(partition, is_another=error.lost)
             return None
         # In the ordered modes, and with one event at a time, what waits for its retry keeps its slot.
         holds = config.max_demand == 1 or config.ordering != "unordered"
@@ -188,3 +188,12 @@ class Ownership:
         owned.adopt(claimed | reported)
         owned.finished_early |= marked
         return owned
+
+    def _refused(self, partition: TopicPartition, *, is_another: bool) -> None:
+        if is_another:
+            # Empty, or of another history.
+            self._asked[partition] = None
+            log.info("the ledger of %s:%d is made anew: Kafka is asked first", *partition, extra={"action": "rebuild"})
+            return
+        self._refused_until[partition] = time.monotonic() + _REFUSED_S
+        log.warning("%s:%d is owned by a later generation", *partition, extra={"action": "fenced"})

@@ -58,7 +58,9 @@ class Model:
     def own(self, generation: int, member: str, committed: Committed, *, vouched: bool) -> None:
         another = self.incarnation != committed.incarnation
         older = generation < self.generation or (generation == self.generation and member != self.member)
-        if self.incarnation is not None and (older or another) and not (another and vouched):
+        if another and not vouched:
+            raise Refused("LOST")
+        if older and not another:
             raise Refused("FENCED")
         if another:
             self.__init__()  # type: ignore[misc] # all of it is another history's

@@ -51,7 +51,7 @@ class LedgerScene:
         self.client.config_set(name, value, **everywhere)
 
     def owner(
-        self, generation: int = 1, member: str = "m", committed: Committed = NOTHING, *, vouched: bool = False
+        self, generation: int = 1, member: str = "m", committed: Committed = NOTHING, *, vouched: bool = True
     ) -> OwnerLedger:
         ledger = self.unowned(generation, member)
         ledger.own(committed, wake="wake", vouched=vouched)

@@ -113,18 +113,23 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.owners[-1].ledger.incarnation != self.model.incarnation)
     @rule()
     def the_owner_finds_its_ledger_gone(self) -> None:
-        """It reads Kafka's commit again; where it is refused, it has Kafka vouch for it."""
+        """It reads Kafka's commit again."""
         owner = self.owners[-1]
         owner.read, owner.vouched = self.kafka, False
+        self.take_over()
+
+    def rebalance(self) -> None:
+        self.assign()
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Own; where that is refused, have Kafka vouch first."""
+        owner = self.owners[-1]
         self.own(owner)
         if owner.ledger.incarnation != self.model.incarnation:
             self.pin(owner)
             self.own(owner)
         assert owner.ledger.incarnation == self.model.incarnation
-
-    def rebalance(self) -> None:
-        self.assign()
-        self.own(self.owners[-1])
 
     def assign(self) -> None:
         self.generation += 1

@@ -16,8 +16,13 @@ OTHER = Committed(0, -1, (), "other")
 
 
 class TestOwning:
-    def test_an_empty_ledger_takes_the_incarnation_of_the_commit(self, scene: LedgerScene) -> None:
-        assert scene.owner(committed=NOTHING).incarnation == "history"
+    def test_an_empty_ledger_takes_the_incarnation_of_the_commit_that_kafka_took(self, scene: LedgerScene) -> None:
+        with pytest.raises(Fenced) as caught:
+            scene.owner(committed=NOTHING, vouched=False)
+        assert caught.value.lost
+        assert scene.held().owner == (None, None, None)
+
+        assert scene.owner(committed=NOTHING, vouched=True).incarnation == "history"
 
     def test_a_commit_of_another_incarnation_discards_the_ledger(self, scene: LedgerScene) -> None:
         scene.owner().claim([1])
@@ -33,8 +38,9 @@ class TestOwning:
         scene.owner(1, "n").claim([1])
         held = scene.held()
 
-        with pytest.raises(Fenced):
-            scene.owner(2, "m", committed=OTHER)
+        with pytest.raises(Fenced) as caught:
+            scene.owner(2, "m", committed=OTHER, vouched=False)
+        assert caught.value.lost
         assert scene.held() == held
 
     def test_a_zombie_of_an_older_incarnation_deletes_nothing(self, scene: LedgerScene) -> None:
@@ -44,8 +50,8 @@ class TestOwning:
         held = scene.held()
 
         with pytest.raises(Fenced) as caught:
-            scene.owner(1, "m", committed=NOTHING)
-        assert not caught.value.lost
+            scene.owner(1, "m", committed=NOTHING, vouched=False)
+        assert caught.value.lost
         assert scene.held() == held
         assert held.leases == {1: "run"}
 
@@ -54,7 +60,7 @@ class TestOwning:
         old = scene.owner(9)
         old.claim([1])
         with pytest.raises(Fenced):
-            scene.owner(1, "n", committed=OTHER)
+            scene.owner(1, "n", committed=OTHER, vouched=False)
         taken = scene.owner(1, "n", committed=OTHER, vouched=True)
 
         assert taken.incarnation == "other"
@@ -63,14 +69,24 @@ class TestOwning:
             old.claim([2])
         assert caught.value.lost
 
+    def test_who_slept_through_two_rebalances_owns_no_ledger_that_was_emptied_since(self, scene: LedgerScene) -> None:
+        """It would claim what its successor has finished and committed, and publish it again."""
+        scene.owner(3, "n").claim([1])
+        scene.client.delete(*keys_of(scene.base))
+
+        with pytest.raises(Fenced):
+            scene.owner(1, "m", vouched=False)
+        assert scene.owner(3, "n").claim([2]) == {}
+
     def test_that_kafka_vouches_for_it_takes_no_ledger_from_a_later_generation_of_its_own(
         self, scene: LedgerScene
     ) -> None:
         scene.owner(2, "n").claim([1])
         held = scene.held()
 
-        with pytest.raises(Fenced):
+        with pytest.raises(Fenced) as caught:
             scene.owner(1, "m", vouched=True)
+        assert not caught.value.lost
         assert scene.held() == held
 
     @pytest.mark.parametrize(
@@ -100,7 +116,7 @@ class TestOwning:
         scene.owner().claim([1])
         scene.client.delete(keys_of(scene.base)[0])
 
-        assert scene.unowned().own(NOTHING, wake="wake") == (set(), set(), set())
+        assert scene.unowned().own(NOTHING, wake="wake", vouched=True) == (set(), set(), set())
         assert scene.held().claims == {}
 
     def test_own_returns_what_is_claimed_reported_and_marked(self, scene: LedgerScene) -> None:

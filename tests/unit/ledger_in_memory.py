@@ -89,7 +89,7 @@ def connection_to(memory: InMemory) -> LedgerConnection:
 def owned_by(memory: InMemory, committed: Committed = START, *, waiting_holds: bool = False) -> OwnedPartition:
     """Take the partition over and adopt what its ledger holds, as an ingester does."""
     ledger = OwnerLedger(connection_to(memory), "base", generation=1, member="m")
-    claimed, reported, marked = ledger.own(committed, wake="wake")
+    claimed, reported, marked = ledger.own(committed, wake="wake", vouched=True)
     owned = OwnedPartition(PARTITION, ledger, committed, waiting_holds=waiting_holds)
     owned.adopt(claimed | reported)
     owned.finished_early |= marked

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from kafka import TopicPartition
+from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import UnavailableError
@@ -44,10 +47,19 @@ class Scene:
     def owner_is(self, generation: int, incarnation: str = "history", *, partition: int = 0) -> None:
         """Give the ledger to another member."""
         committed = Committed(0, -1, (), incarnation)
-        self.ledgers[partition].model.own(generation, "other", committed, vouched=False)
+        self.ledgers[partition].model.own(generation, "other", committed, vouched=True)
+
+    def kafka_takes(self, commits: Mapping[TopicPartition, Committed]) -> None:
+        self.ownership.answered(commits, None)
+
+    def take_over(self) -> None:
+        """Take over what is assigned, and what Kafka has to be asked for."""
+        self.ownership.take_over()
+        self.kafka_takes(self.ownership.unpinned())
+        self.ownership.take_over()
 
     def try_again(self) -> None:
-        """Take over what is assigned, as after the second for which refused partitions are left alone."""
+        """Take over as after the second for which refused partitions are left alone."""
         self.ownership._refused_until.clear()
         self.ownership.take_over()
 
@@ -77,11 +89,11 @@ def scene() -> Scene:
 def test_a_partition_is_read_from_its_commit_once_its_ledger_is_ours(scene: Scene) -> None:
     scene.assigned(generation=3)
     assert (scene.owned, scene.begun) == ([], [])
-    scene.ownership.take_over()
+    scene.take_over()
 
     assert (scene.owned, scene.begun) == ([ORDERS], [(ORDERS, 5)])
     assert (scene.ledgers[0].model.generation, scene.ledgers[0].model.member) == (3, "m")
-    scene.ownership.take_over()
+    scene.take_over()
     assert scene.begun == [(ORDERS, 5)]
 
 
@@ -102,7 +114,7 @@ def test_with_one_event_at_a_time_what_waits_for_its_retry_keeps_its_slot(
 ) -> None:
     scene = Scene(**settings)
     scene.assigned()
-    scene.ownership.take_over()
+    scene.take_over()
 
     assert scene.ownership.owned[ORDERS].waiting_holds == holds
 
@@ -119,39 +131,73 @@ class TestPinning:
         scene.ownership.take_over()
         assert scene.owned == []
 
-        scene.ownership.pinned(ORDERS, pin)
+        scene.kafka_takes({ORDERS: pin})
         assert scene.ownership.unpinned() == {}
         scene.ownership.take_over()
         assert scene.ownership.owned[ORDERS].ledger.incarnation == pin.incarnation
         assert scene.ownership.owned[ORDERS].committed == pin
 
+    def test_an_empty_ledger_is_not_owned_before_kafka_has_taken_the_commit_that_names_it(self, scene: Scene) -> None:
+        """Its owner may have slept through two rebalances, and Redis was emptied after the next one had committed."""
+        scene.assigned()
+        scene.ownership.take_over()
+        assert (scene.owned, scene.ledgers[0].model.incarnation) == ([], None)
+
+        asked = scene.ownership.unpinned()
+        assert asked == {ORDERS: Committed(5, 4, (), "history")}
+        scene.ownership.take_over()
+        assert (scene.owned, scene.ownership.unpinned()) == ([], {})
+
+        scene.kafka_takes(asked)
+        scene.ownership.take_over()
+        assert (scene.owned, scene.ledgers[0].model.incarnation) == ([ORDERS], "history")
+
+    def test_whoever_kafka_refuses_makes_no_ledger(self, scene: Scene) -> None:
+        scene.assigned()
+        for _ in range(3):
+            scene.ownership.take_over()
+            scene.ownership.answered(scene.ownership.unpinned(), kafka_errors.IllegalGenerationError())
+        scene.ownership.take_over()
+
+        assert (scene.owned, scene.ledgers[0].model.incarnation) == ([], None)
+
     def test_a_pin_that_kafka_did_not_take_is_followed_by_another(self, scene: Scene) -> None:
         scene.assigned(incarnation=None)
-        first, second = scene.ownership.unpinned()[ORDERS], scene.ownership.unpinned()[ORDERS]
-
-        assert first.incarnation != second.incarnation
-        scene.ownership.pinned(ORDERS, first)
-        assert ORDERS in scene.ownership.unpinned()
-
-    def test_an_incarnation_that_kafka_has_is_not_pinned_again(self, scene: Scene) -> None:
-        scene.assigned()
+        first = scene.ownership.unpinned()
         assert scene.ownership.unpinned() == {}
+        scene.ownership.answered(first, kafka_errors.RebalanceInProgressError())
+        second = scene.ownership.unpinned()
 
-    def test_an_answer_to_an_earlier_assignment_pins_nothing(self, scene: Scene) -> None:
-        scene.assigned(incarnation=None)
-        pin = scene.ownership.unpinned()[ORDERS]
-        scene.assigned(incarnation=None, generation=2)
-        scene.ownership.pinned(ORDERS, pin)
+        assert first[ORDERS].incarnation != second[ORDERS].incarnation
+        scene.kafka_takes(first)
+        scene.ownership.take_over()
+        assert scene.owned == []
+
+    def test_a_ledger_of_the_commits_incarnation_needs_no_further_commit(self, scene: Scene) -> None:
+        scene.owner_is(1)
+        scene.assigned(generation=2)
+        scene.ownership.take_over()
+
+        assert (scene.owned, scene.ownership.unpinned()) == ([ORDERS], {})
+
+    @pytest.mark.parametrize("incarnation", [None, "history"])
+    def test_an_answer_to_an_earlier_assignment_pins_nothing(self, scene: Scene, incarnation: str | None) -> None:
+        scene.assigned(incarnation=incarnation)
+        scene.ownership.take_over()
+        pin = scene.ownership.unpinned()
+        scene.assigned(incarnation=incarnation, generation=2)
+        scene.ownership.take_over()
+        scene.kafka_takes(pin)
         scene.ownership.take_over()
 
         assert scene.owned == []
 
     def test_an_answer_for_what_is_not_assigned_is_no_matter(self, scene: Scene) -> None:
-        scene.ownership.pinned(ORDERS, Committed(0, -1, (), "history"))
+        scene.kafka_takes({ORDERS: Committed(0, -1, (), "history")})
         scene.assigned(incarnation=None)
-        pin = scene.ownership.unpinned()[ORDERS]
+        pin = scene.ownership.unpinned()
         scene.ownership.drop(ORDERS)
-        scene.ownership.pinned(ORDERS, pin)
+        scene.kafka_takes(pin)
         scene.ownership.take_over()
 
         assert scene.owned == []
@@ -160,8 +206,7 @@ class TestPinning:
         scene.owner_is(9)
         scene.ledgers[0].model.claims = {6: FIRST}
         scene.assigned(incarnation=None)
-        scene.ownership.pinned(ORDERS, scene.ownership.unpinned()[ORDERS])
-        scene.ownership.take_over()
+        scene.take_over()
 
         assert scene.owned == [ORDERS]
         assert (scene.ledgers[0].model.generation, scene.ledgers[0].model.claims) == (1, {})
@@ -183,21 +228,22 @@ class TestRefused:
         scene.owner_is(9)
         scene.assigned(generation=2)
         scene.ownership.take_over()
-        scene.ledgers[0].model = InMemory().model
+        scene.ledgers[0].model.generation = 1
         scene.ownership.take_over()
-        assert scene.owned == []
+        assert (scene.owned, scene.ownership.unpinned()) == ([], {})
         scene.try_again()
         assert scene.owned == [ORDERS]
 
     def test_it_keeps_no_other_partition_waiting(self, scene: Scene) -> None:
         scene.owner_is(9)
+        scene.owner_is(1, partition=1)
         scene.assigned(generation=2)
         scene.assigned(OTHERS, generation=2)
         scene.ownership.take_over()
 
         assert scene.owned == [OTHERS]
 
-    def test_it_is_taken_over_once_kafka_vouches_where_the_ledger_is_of_another_incarnation(self, scene: Scene) -> None:
+    def test_a_ledger_of_another_incarnation_is_taken_over_once_kafka_vouches(self, scene: Scene) -> None:
         """A group made anew pinned its incarnation, and died before it owned the ledger that the old one left."""
         scene.owner_is(9, "old")
         scene.assigned(generation=2)
@@ -205,22 +251,12 @@ class TestRefused:
         asked = scene.ownership.unpinned()
         assert asked == {ORDERS: Committed(5, 4, (), "history")}
         assert scene.ownership.unpinned() == {}
-        scene.try_again()
+        scene.ownership.take_over()
         assert scene.owned == []
 
-        scene.ownership.pinned(ORDERS, asked[ORDERS])
-        scene.try_again()
-        assert (scene.owned, scene.ledgers[0].model.incarnation) == ([ORDERS], "history")
-
-    def test_it_stays_refused_where_the_ledger_is_of_its_own_incarnation(self, scene: Scene) -> None:
-        scene.owner_is(9)
-        scene.assigned(generation=2)
+        scene.kafka_takes(asked)
         scene.ownership.take_over()
-        scene.ownership.pinned(ORDERS, scene.ownership.unpinned()[ORDERS])
-        scene.try_again()
-
-        assert (scene.owned, scene.ownership.unpinned()) == ([], {})
-        assert scene.ledgers[0].model.generation == 9
+        assert (scene.owned, scene.ledgers[0].model.incarnation) == ([ORDERS], "history")
 
 
 def test_a_redis_that_is_away_is_waited_for(scene: Scene) -> None:
@@ -229,7 +265,7 @@ def test_a_redis_that_is_away_is_waited_for(scene: Scene) -> None:
     with pytest.raises(UnavailableError):
         scene.ownership.take_over()
     scene.ledgers[0].away = False
-    scene.ownership.take_over()
+    scene.take_over()
 
     assert scene.owned == [ORDERS]
 
@@ -237,13 +273,15 @@ def test_a_redis_that_is_away_is_waited_for(scene: Scene) -> None:
 def test_a_partition_kept_through_a_rebalance_has_the_new_generation(scene: Scene) -> None:
     scene.assigned()
     scene.assigned(OTHERS)
+    scene.ownership.take_over()
+    scene.kafka_takes(scene.ownership.unpinned())
     scene.ledgers[1].away = True
     with pytest.raises(UnavailableError):
         scene.ownership.take_over()
     scene.ledgers[1].away = False
     scene.ownership.kept(ORDERS, 4)
     scene.ownership.kept(OTHERS, 4)
-    scene.ownership.take_over()
+    scene.take_over()
 
     assert [one.ledger.generation for one in scene.ownership] == [4, 4]
 
@@ -259,7 +297,7 @@ def test_a_partition_that_was_dropped_is_not_taken_over(scene: Scene) -> None:
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_fenced_partition_is_dropped_and_rebuilt_only_where_its_ledger_is_gone(scene: Scene, *, lost: bool) -> None:
     scene.assigned()
-    scene.ownership.take_over()
+    scene.take_over()
 
     def fenced(_: OwnedPartition) -> None:
         raise Fenced(lost=lost)
@@ -271,7 +309,7 @@ def test_a_fenced_partition_is_dropped_and_rebuilt_only_where_its_ledger_is_gone
 
 def test_a_partition_of_which_nobody_knows_what_is_committed_is_announced_again(scene: Scene) -> None:
     scene.assigned()
-    scene.ownership.take_over()
+    scene.take_over()
     scene.ownership.reread(scene.ownership.owned[ORDERS])
 
     assert scene.owned == []

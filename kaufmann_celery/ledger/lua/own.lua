@@ -6,8 +6,10 @@ local owner = redis.call('HMGET', KEYS[1], 'generation', 'member', 'incarnation'
 local theirs = tonumber(owner[1] or '-1')
 local another = owner[3] ~= incarnation
 local older = generation < theirs or (generation == theirs and member ~= owner[2])
--- Another's ledger is discarded on Kafka's word alone: whoever slept through a rebalance also finds another incarnation.
-if (older or (another and owner[3])) and not (another and vouched) then return {'FENCED'} end
+-- Another ledger, an empty one too, goes to its new owner on Kafka's word alone: whoever slept through a rebalance also
+-- finds one, and would discard what its successor holds, or claim in a ledger emptied since what is finished long ago.
+if another and not vouched then return {'LOST'} end
+if older and not another then return {'FENCED'} end
 if another then
   -- Another history of these offsets: the group was reset, or deleted and made again (its generations then start
   -- anew); or what is left of one whose owner has expired.
