@@ -4,15 +4,14 @@
 if redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[1] then return {} end
 local entry = redis.call('HGET', KEYS[4], ARGV[2])
 local again = entry and entry:match('(%S+)$') == ARGV[4]
-local accepted = {}
-for i = 5, #ARGV, 2 do
-  local offset = ARGV[i]
-  local holder = redis.call('HGET', KEYS[3], offset)
-  if claim_of(offset) == tonumber(ARGV[i + 1]) and (not holder or (again and holder == ARGV[2])) then
-    lease_to(offset, ARGV[2])
+local offsets, accepted = every(5, 2), {}
+local claims, holders = values_of(2, offsets), values_of(3, offsets)
+for i, offset in ipairs(offsets) do
+  if d_of(claims[i]) == ARGV[4 + 2 * i] and (not holders[i] or (again and holders[i] == ARGV[2])) then
     accepted[#accepted + 1] = offset
   end
 end
+lease_to(accepted, ARGV[2])
 if #accepted > 0 then
   redis.call('HSET', KEYS[4], ARGV[2], run_entry(now_ms() + ARGV[3], #accepted, ARGV[3], 0, ARGV[4]))
 end

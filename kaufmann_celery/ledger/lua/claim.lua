@@ -5,10 +5,13 @@
 local no = refused(tonumber(ARGV[1]), ARGV[2], ARGV[3])
 if no then return {no} end
 local result, now = {'OK'}, now_ms()
-local since = string.format('%d', now)
-for i = 4, #ARGV do
-  local offset = ARGV[i]
-  local claim = redis.call('HGET', KEYS[2], offset)
+local offsets, new = every(4, 1), {}
+local claims = values_of(2, offsets)
+local reported = redis.call('EXISTS', KEYS[5]) == 1
+local highest_mark = tonumber(redis.call('ZRANGE', KEYS[6], -1, -1)[1] or '-1')
+local first = '1 0 0 0 ' .. string.format('%d', now)
+for i, offset in ipairs(offsets) do
+  local claim = claims[i]
   local function say(state, run, due, raised)
     for _, value in ipairs({offset, state, claim or '', run, due, raised}) do result[#result + 1] = value end
   end
@@ -16,12 +19,14 @@ for i = 4, #ARGV do
     local due = redis.call('ZSCORE', KEYS[7], offset)
     local wait = due and math.max(0, tonumber(due) - now) or 0
     say('claimed', redis.call('HGET', KEYS[3], offset) or '', wait, redis.call('HGET', KEYS[8], offset) or '')
-  elseif redis.call('HEXISTS', KEYS[5], offset) == 1 then
+  elseif reported and redis.call('HEXISTS', KEYS[5], offset) == 1 then
     say('outcome', '', '0', '')
-  elseif redis.call('ZSCORE', KEYS[6], offset) then
+  elseif tonumber(offset) <= highest_mark and redis.call('ZSCORE', KEYS[6], offset) then
     say('finished', '', '0', '')
   else
-    redis.call('HSET', KEYS[2], offset, '1 0 0 0 ' .. since)
+    new[#new + 1] = offset
+    new[#new + 1] = first
   end
 end
+if #new > 0 then redis.call('HSET', KEYS[2], unpack(new)) end
 return result

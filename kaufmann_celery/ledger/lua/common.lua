@@ -14,17 +14,40 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
-local function claim_of(offset)
-  local claim = redis.call('HGET', KEYS[2], offset)
+-- Every command costs as much as ten of its fields: scripts ask and write for many events at a time.
+local function every(from, step)
+  local found = {}
+  for i = from, #ARGV, step do found[#found + 1] = ARGV[i] end
+  return found
+end
+
+local function values_of(key, offsets)
+  return #offsets > 0 and redis.call('HMGET', KEYS[key], unpack(offsets)) or {}
+end
+
+-- As text, the way a task carries it.
+local function d_of(claim)
+  return claim and claim:match('^%d+')
+end
+
+local function parsed(claim)
   if not claim then return nil end
   local d, deaths, failures, idle, since = claim:match('^(%d+) (%d+) (%d+) (%d+) (%d+)$')
   return tonumber(d), {deaths = tonumber(deaths), failures = tonumber(failures), idle = tonumber(idle), since = since}
 end
 
+-- What is to run again later, and why, is gone once it runs or is settled. Mostly there is nothing of it.
+local function forget_due(offsets)
+  if redis.call('EXISTS', KEYS[7], KEYS[8]) == 0 then return end
+  redis.call('ZREM', KEYS[7], unpack(offsets))
+  redis.call('HDEL', KEYS[8], unpack(offsets))
+end
+
 -- Deletes come first wherever a script writes: a Redis that is full refuses nothing after them.
-local function drop(offset)
-  for _, key in ipairs({2, 3, 5, 8}) do redis.call('HDEL', KEYS[key], offset) end
-  redis.call('ZREM', KEYS[7], offset)
+local function drop(offsets)
+  if #offsets == 0 then return end
+  for _, key in ipairs({2, 3, 5}) do redis.call('HDEL', KEYS[key], unpack(offsets)) end
+  forget_due(offsets)
 end
 
 local COUNTED_AS = {retry = 'failures', time_limit = 'failures', held = 'idle', revoked = 'idle', rejected = 'idle'}
@@ -41,10 +64,15 @@ local function raise(offset, d, past, died_alone, due, reason)
   redis.call('HSET', KEYS[8], offset, numbers .. string.format(' %d %s', due, reason))
 end
 
-local function lease_to(offset, run)
-  redis.call('ZREM', KEYS[7], offset)
-  redis.call('HDEL', KEYS[8], offset)
-  redis.call('HSET', KEYS[3], offset, run)
+local function lease_to(offsets, run)
+  if #offsets == 0 then return end
+  forget_due(offsets)
+  local leases = {}
+  for _, offset in ipairs(offsets) do
+    leases[#leases + 1] = offset
+    leases[#leases + 1] = run
+  end
+  redis.call('HSET', KEYS[3], unpack(leases))
 end
 
 local function run_entry(expires, size, lease, graced, nonce)

@@ -9,7 +9,7 @@ for i = 4, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[3], offset) == 1 or redis.call('ZSCORE', KEYS[6], offset) then
     result[#result + 1] = offset
   else
-    drop(offset)
+    drop({offset})
     redis.call('HSET', KEYS[5], offset, ARGV[i + 1])
   end
 end

@@ -3,22 +3,30 @@
 --       then offset, d, 'outcome' | 'retry' | 'held', outcome bytes | countdown_ms. Returns the refused offsets.
 --       held: not run, because one before it in its lane did not succeed.
 -- An outcome that is there already, because the answer was lost, is not refused.
-local refused_offsets = {}
 local known = redis.call('HGET', KEYS[1], 'incarnation') == ARGV[1]
-for i = 5, #ARGV, 4 do
-  local offset, bytes = ARGV[i], ARGV[i + 3]
-  local run = redis.call('HGET', KEYS[3], offset)
-  local d, past = claim_of(offset)
-  if known and d == tonumber(ARGV[i + 1]) and (not run or run == ARGV[2]) then
-    if ARGV[i + 2] ~= 'outcome' then
-      raise(offset, d, past, false, now_ms() + bytes, ARGV[i + 2])
+local offsets, refused_offsets = every(5, 4), {}
+local claims, holders = values_of(2, offsets), values_of(3, offsets)
+local done, outcomes, later = {}, {}, {}
+for i, offset in ipairs(offsets) do
+  local at = 1 + 4 * i
+  local d, what, bytes = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if known and d_of(claims[i]) == d and (not holders[i] or holders[i] == ARGV[2]) then
+    if what ~= 'outcome' then
+      later[#later + 1] = i
     else
-      drop(offset)
-      redis.call('HSET', KEYS[5], offset, bytes)
+      done[#done + 1] = offset
+      outcomes[#outcomes + 1] = offset
+      outcomes[#outcomes + 1] = bytes
     end
-  elseif not known or ARGV[i + 2] ~= 'outcome' or redis.call('HGET', KEYS[5], offset) ~= bytes then
+  elseif not known or what ~= 'outcome' or redis.call('HGET', KEYS[5], offset) ~= bytes then
     refused_offsets[#refused_offsets + 1] = offset
   end
+end
+drop(done)
+if #done > 0 then redis.call('HSET', KEYS[5], unpack(outcomes)) end
+for _, i in ipairs(later) do
+  local d, past = parsed(claims[i])
+  raise(offsets[i], d, past, false, now_ms() + ARGV[4 + 4 * i], ARGV[3 + 4 * i])
 end
 if ARGV[3] == '1' then redis.call('HDEL', KEYS[4], ARGV[2]) end
 wake(ARGV[4])

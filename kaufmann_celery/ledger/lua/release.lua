@@ -7,7 +7,7 @@ local released = 0
 for i = 6, #ARGV, 2 do
   local offset = ARGV[i]
   local run = redis.call('HGET', KEYS[3], offset)
-  local d, past = claim_of(offset)
+  local d, past = parsed(redis.call('HGET', KEYS[2], offset))
   if d == tonumber(ARGV[i + 1]) and (not run or run == ARGV[2]) then
     raise(offset, d, past, ARGV[4] == '1' and alone, now_ms(), ARGV[3])
     released = released + 1

@@ -3,8 +3,11 @@
 -- ARGV: generation, member, incarnation, offsets...
 local no = refused(tonumber(ARGV[1]), ARGV[2], ARGV[3])
 if no then return no end
-for i = 4, #ARGV do
-  drop(ARGV[i])
-  redis.call('ZADD', KEYS[6], ARGV[i], ARGV[i])
+local offsets, marks = every(4, 1), {}
+for _, offset in ipairs(offsets) do
+  marks[#marks + 1] = offset
+  marks[#marks + 1] = offset
 end
+drop(offsets)
+if #offsets > 0 then redis.call('ZADD', KEYS[6], unpack(marks)) end
 return 'OK'

@@ -41,7 +41,7 @@ local function expire(offset, run, sizes, expired)
   if not sizes[run] then
     redis.pcall('HSET', KEYS[4], run, run_entry(now + ORPHAN_MS, 0, ORPHAN_MS, 1, '-'))
   elseif expired[run] then
-    local d, past = claim_of(offset)
+    local d, past = parsed(redis.call('HGET', KEYS[2], offset))
     -- A death in company is nobody's fault yet: alone, the next one is.
     if d then
       raise(offset, d, past, sizes[run] == 1, now, 'expired')
@@ -62,14 +62,23 @@ end
 local raised, entries = {}, redis.call('HGETALL', KEYS[8])
 for i = 1, #entries, 2 do raised[#raised + 1] = entries[i] .. ' ' .. entries[i + 1] end
 
-local offsets = redis.call('HKEYS', KEYS[5])
-table.sort(offsets, function(a, b) return tonumber(a) < tonumber(b) end)
+-- The lowest outcomes first, some at a time, for they may be large.
+local AT_A_TIME = 10
+local offsets, name_of = {}, {}
+for i, offset in ipairs(redis.call('HKEYS', KEYS[5])) do
+  offsets[i] = tonumber(offset)
+  name_of[offsets[i]] = offset
+end
+table.sort(offsets)
 local outcomes, bytes = {}, 0
-for _, offset in ipairs(offsets) do
-  if bytes >= tonumber(ARGV[5]) or #outcomes >= 2 * tonumber(ARGV[6]) then break end
-  local outcome = redis.call('HGET', KEYS[5], offset)
-  outcomes[#outcomes + 1] = offset
-  outcomes[#outcomes + 1] = outcome
-  bytes = bytes + #outcome
+for from = 1, math.min(#offsets, tonumber(ARGV[6])), AT_A_TIME do
+  if bytes >= tonumber(ARGV[5]) then break end
+  local names = {}
+  for i = from, math.min(from + AT_A_TIME - 1, #offsets, tonumber(ARGV[6])) do names[#names + 1] = name_of[offsets[i]] end
+  for i, outcome in ipairs(values_of(5, names)) do
+    outcomes[#outcomes + 1] = names[i]
+    outcomes[#outcomes + 1] = outcome
+    bytes = bytes + #outcome
+  end
 end
 return {'OK', string.format('%d', now), raised, outcomes}
