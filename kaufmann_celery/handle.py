@@ -28,7 +28,7 @@ from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.retries import as_ours
 from kaufmann_celery.worker.leases import KeptLease
-from kaufmann_celery.worker.runtime import WorkerRuntime
+from kaufmann_celery.worker.runtime import WorkerRuntime, this_runner
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class TaskRun:
                 self._report(kept, last=False)
 
     def _report(self, kept: KeptLease, *, last: bool) -> None:
-        text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent)
+        text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent, this_runner())
         reports = self._reports
         refused: set[int] = self._insist(lambda: self.ledger.finish(reports, last=last, text=text))
         kept.drop({report.offset for report in reports})

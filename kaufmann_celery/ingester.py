@@ -183,10 +183,10 @@ class Ingester:
                 if partition in owned:
                     owned[partition].fetched.extend(records)
                     owned[partition].read_to = position
-            case Woken(base, pattern, events, seconds):
+            case Woken(base, pattern, events, seconds, runner):
                 self._woken.add(base)
                 if events:
-                    self._dispatcher.grouping.learn(pattern, events, seconds)
+                    self._dispatcher.grouping.learn(pattern, events, seconds, runner=runner, now=self._turned_at)
             case Assigned():
                 self._consumption.heard(message.epoch)
                 self._partitions.heard(message)

@@ -27,11 +27,13 @@ class Woken:
     pattern: str = ""
     events: int = 0
     seconds: float = 0.0
+    #: Which of the workers' processes or threads it was.
+    runner: str = ""
 
 
-def wake_text(base: str, pattern: str, events: int, seconds: float) -> str:
-    """Return what a worker says with a report: *events* of the handler *pattern* took *seconds*."""
-    return json.dumps([base, pattern, events, round(seconds, 6)])
+def wake_text(base: str, pattern: str, events: int, seconds: float, runner: str = "") -> str:
+    """Return what a worker says with a report: *events* of the handler *pattern* took *runner* so many *seconds*."""
+    return json.dumps([base, pattern, events, round(seconds, 6), runner])
 
 
 class WakeListener:

@@ -1,19 +1,27 @@
 """How many events share one Celery task. Pure: times are passed in.
 
 Celery moves about 1,000 messages a second per worker, whatever they carry, so as many events of one name share a
-task as fill about 20 ms of its handler's time: never more than leaves every worker busy, one where it is slow.
+task as fill about 20 ms of its handler's time; no more than leaves every worker process busy, unless they take so
+little time together that spreading them costs more than it saves. One where the handler is slow.
 """
 
 from __future__ import annotations
 
 from kaufmann_celery.handlers import Handler
 
-#: Seconds of handler time that one task should hold.
+#: Seconds of handler time that one task should hold at most.
 _TASK_S = 0.02
+#: Seconds of handler time that are not worth another message: about what Celery takes for one.
+_MESSAGE_S = 0.001
 #: Most events in one task, however fast the handler: one lost task costs no more than these a second run.
 _MOST_IN_TASK = 200
-#: Into how many tasks the outstanding events are split at least, so that no worker process starves.
-_LEAST_TASKS = 8
+#: Tasks for each runner: one to run, and one that waits for it. And in all, so that while one is run another is settled
+#: and the next prepared.
+_TASKS_EACH = 2
+_LEAST_TASKS = 3
+#: Runners before any is known, and seconds after which one that reported nothing while others did is gone.
+_RUNNERS = 4
+_GONE_S = 30.0
 #: How much the newest measurement counts in a handler's mean time.
 _WEIGHT = 0.3
 #: Tasks of one event by which a handler is measured, and seconds after which it is known to be slow without.
@@ -22,20 +30,23 @@ _PATIENCE_S = 0.25
 
 
 class Grouping:
-    """What is known of each handler's speed."""
+    """What is known of each handler's speed, and of those that run handlers: workers' processes, or their threads."""
 
     def __init__(self) -> None:
         self._mean: dict[str, float] = {}
         self._probes: dict[str, int] = {}
         self._probed_at: dict[str, float] = {}
+        #: When each runner last reported.
+        self._seen: dict[str, float] = {}
         #: Events in the latest task: fewer free slots than that are not worth taking new events for.
         self.quantum = 1
 
-    def learn(self, pattern: str, events: int, seconds: float) -> None:
-        """Note that *events* events took *seconds* of handling."""
+    def learn(self, pattern: str, events: int, seconds: float, *, runner: str, now: float) -> None:
+        """Note that *runner* spent *seconds* on *events* events."""
         mean = seconds / events
         known = self._mean.get(pattern)
         self._mean[pattern] = mean if known is None else known + _WEIGHT * (mean - known)
+        self._seen[runner] = now
 
     def size(self, handler: Handler, outstanding: int, now: float) -> int:
         """Return how many events to put into the next task, 0 to wait a moment for the first measurement.
@@ -48,9 +59,17 @@ class Grouping:
         mean = self._mean.get(handler.pattern)
         if mean is None:
             return self._probe(handler.pattern, now)
-        fitting = int(min(most, _TASK_S / mean)) if mean > 0 else most
-        self.quantum = max(1, min(fitting, most, outstanding // _LEAST_TASKS))
+        share = outstanding // (_TASKS_EACH * self._runners())
+        share = max(share, min(_events_in(_MESSAGE_S, mean, most), outstanding // _LEAST_TASKS))
+        self.quantum = max(1, min(_events_in(_TASK_S, mean, most), share))
         return self.quantum
+
+    def _runners(self) -> int:
+        if not self._seen:
+            return _RUNNERS
+        newest = max(self._seen.values())
+        self._seen = {runner: at for runner, at in self._seen.items() if at > newest - _GONE_S}
+        return len(self._seen)
 
     def _probe(self, pattern: str, now: float) -> int:
         probes = self._probes.get(pattern, 0)
@@ -59,3 +78,7 @@ class Grouping:
             return 0
         self._probes[pattern] = probes + 1
         return 1
+
+
+def _events_in(seconds: float, mean: float, most: int) -> int:
+    return int(min(most, seconds / mean)) if mean > 0 else most

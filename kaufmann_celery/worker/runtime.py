@@ -59,3 +59,8 @@ def run_id(task_id: str, pid: int | None = None) -> str:
     The worker's main process can tell it for a child that died.
     """
     return f"{socket.gethostname()}/{os.getpid() if pid is None else pid}/{task_id}"
+
+
+def this_runner() -> str:
+    """Return the name of the process, and thread, that runs this."""
+    return f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}"

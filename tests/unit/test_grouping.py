@@ -14,9 +14,14 @@ def handler(name: str = "a", **options: Any) -> Handler:
     return Handler(name, print, Options(**options))
 
 
-def measured(seconds_each: float, name: str = "a") -> Grouping:
+def learn(grouping: Grouping, seconds_each: float, name: str = "a", *, runners: int = 4, now: float = 0.0) -> None:
+    for number in range(runners):
+        grouping.learn(name, 100, 100 * seconds_each, runner=f"runner-{number}", now=now)
+
+
+def measured(seconds_each: float, name: str = "a", *, runners: int = 4) -> Grouping:
     grouping = Grouping()
-    grouping.learn(name, 100, 100 * seconds_each)
+    learn(grouping, seconds_each, name, runners=runners)
     return grouping
 
 
@@ -34,10 +39,31 @@ def measured(seconds_each: float, name: str = "a") -> Grouping:
         (0.001, 0, 1),
     ],
 )
-def test_a_task_holds_twenty_milliseconds_of_handling_and_leaves_work_for_eight(
+def test_a_task_holds_twenty_milliseconds_of_handling_and_leaves_two_tasks_for_each_of_four_runners(
     seconds_each: float, outstanding: int, size: int
 ) -> None:
     assert measured(seconds_each).size(handler(), outstanding, now=0.0) == size
+
+
+@pytest.mark.parametrize(("runners", "size"), [(1, 25), (2, 12), (5, 5), (25, 1)])
+def test_the_more_run_handlers_the_fewer_events_share_a_task(runners: int, size: int) -> None:
+    assert measured(0.0008, runners=runners).size(handler(), 50, now=0.0) == size
+
+
+def test_a_runner_that_reports_nothing_while_others_do_is_gone() -> None:
+    grouping = measured(0.0008, runners=5)
+    learn(grouping, 0.0008, runners=1, now=29.0)
+    assert grouping.size(handler(), 50, now=29.0) == 5
+    learn(grouping, 0.0008, runners=1, now=31.0)
+
+    assert grouping.size(handler(), 50, now=31.0) == 25
+
+
+@pytest.mark.parametrize(("seconds_each", "size"), [(0.00001, 16), (0.0001, 10), (0.0005, 2), (0.001, 1)])
+def test_what_takes_no_longer_than_a_message_is_not_spread_but_three_tasks_are_on_their_way(
+    seconds_each: float, size: int
+) -> None:
+    assert measured(seconds_each, runners=25).size(handler(), 50, now=0.0) == size
 
 
 @pytest.mark.parametrize("option", [{"rate_limit": "10/s"}, {"time_limit": 5}, {"soft_time_limit": 5}, {"batch": 1}])
@@ -70,14 +96,14 @@ def test_the_first_measurement_ends_the_wait() -> None:
     grouping = Grouping()
     for _ in range(9):
         grouping.size(handler(), 10_000, now=1.0)
-    grouping.learn("a", 1, 0.001)
+    grouping.learn("a", 1, 0.001, runner="one", now=1.0)
 
     assert grouping.size(handler(), 10_000, now=1.0) == 20
 
 
 def test_each_handler_is_measured_by_itself() -> None:
     grouping = measured(0.001, "a")
-    grouping.learn("b", 1, 5.0)
+    grouping.learn("b", 1, 5.0, runner="one", now=0.0)
 
     assert grouping.size(handler("a"), 10_000, now=0.0) == 20
     assert grouping.size(handler("b"), 10_000, now=0.0) == 1
@@ -86,7 +112,7 @@ def test_each_handler_is_measured_by_itself() -> None:
 def test_a_handler_that_grows_slow_is_noticed_within_a_few_tasks() -> None:
     grouping = measured(0.0001)
     for _ in range(5):
-        grouping.learn("a", 1, 1.0)
+        grouping.learn("a", 1, 1.0, runner="one", now=0.0)
 
     assert grouping.size(handler(), 10_000, now=0.0) == 1
 
@@ -97,6 +123,6 @@ def test_whatever_is_measured_a_task_holds_between_one_and_two_hundred(
 ) -> None:
     grouping = Grouping()
     for events, seconds in measurements:
-        grouping.learn("a", events, seconds)
+        grouping.learn("a", events, seconds, runner="one", now=0.0)
 
     assert 1 <= grouping.size(handler(), outstanding, now=0.0) <= 200
