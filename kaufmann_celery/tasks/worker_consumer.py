@@ -11,6 +11,9 @@ from celery.utils import threads
 from celery.worker.consumer import Consumer
 from kombu.transport import virtual
 
+from kaufmann_celery.tasks.event_task import EventTask
+from kaufmann_celery.tasks.redis_delivery import take_lightly
+
 _CELERYS = "celery.worker.consumer:Consumer"
 #: Seconds that closing waits for a Redis that does not answer, as Celery does.
 _CLOSE_S = 5.0
@@ -34,7 +37,9 @@ class SteadyConsumer(Consumer):
         """Connect; a broker that comes back after a long time is noticed soon."""
         if self.app.conf.broker_connection_max_retries is None:
             conn.ensure_connection = partial(conn.ensure_connection, interval_max=_CONNECT_MOST_S)
-        return super().ensure_connected(conn)
+        connection = super().ensure_connected(conn)
+        take_lightly(connection, lambda name: isinstance(self.app.tasks.get(name), EventTask))
+        return connection
 
 
 def use_steady_consumer(app: Celery) -> None:
