@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from celery import Celery, signals
 
@@ -25,9 +25,15 @@ from kaufmann_celery.tasks.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from kaufmann_celery.ingester import Ingester
-    from kaufmann_celery.outputs.publisher import Publisher
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Publishes(Protocol):
+    """What `Kaufmann.publish` hands outputs to where no handler runs."""
+
+    def publish(self, output: Output) -> Position:
+        """Send it, and return where it is. Raises `PublishError` or `EncodeError`."""
 
 
 class Kaufmann:
@@ -122,8 +128,7 @@ class Kaufmann:
         if emitted is not None:
             emitted.append(output)
             return None
-        position: Position = self._publisher.publish(output)
-        return position
+        return self.publisher.publish(output)
 
     def ingester(self, *, topics: Iterable[str] | None = None, until_end: bool = False) -> Ingester:
         """Return an ingester; its `run()` blocks. *until_end*: stop when all that is there now is committed.
@@ -263,7 +268,8 @@ class Kaufmann:
         use_steady_consumer(self.celery)
 
     @cached_property
-    def _publisher(self) -> Publisher:
+    def publisher(self) -> Publishes:
+        """What publishes outside handlers; a test's bus puts itself in its place."""
         from kaufmann_celery.outputs.publisher import Publisher
 
         return Publisher(self)

@@ -128,5 +128,13 @@ class Handlers:
         return next((handler for glob, handler in self._globs if glob.match(name)), None)
 
 
+def every_event() -> Handlers:
+    """Return handlers that want events of every name, for who reads and does not handle."""
+    handlers = Handlers()
+    for pattern in ("*", f"{ERROR_PREFIX}*"):
+        handlers.add(Handler(pattern, print))
+    return handlers
+
+
 def _literal_length(pattern: str) -> int:
     return len(re.sub(r"\[[^]]*\]|[*?]", "", pattern))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from kaufmann_celery.ledger import LedgerConnection, connect
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 
 class WorkerRuntime:
-    """The parts that handling needs, in one process."""
+    """The parts that handling needs, in one process. Nothing connects before its first use.
 
-    def __init__(self, kaufmann: Kaufmann) -> None:
+    *ledger* and *registry* stand in for the service's Redis and schema registry, in tests.
+    """
+
+    def __init__(
+        self, kaufmann: Kaufmann, *, ledger: LedgerConnection | None = None, registry: SchemaRegistry | None = None
+    ) -> None:
         self.config: Config = kaufmann.config
-        self.ledger: LedgerConnection = connect(self.config.redis_url, kaufmann.transport_options)
-        self.registry = SchemaRegistry(self.config.schema_registry_url)
+        self.ledger = ledger or connect(self.config.redis_url, kaufmann.transport_options)
+        self.registry = registry or SchemaRegistry(self.config.schema_registry_url)
         self.composer = Composer(self.config, AvroWriter(self.registry, framing=cast(Framing, self.config.framing)))
         self.error_events = ErrorEvents(self.config, self.composer, FieldsOf(self.registry))
         self.leases = Leases(self.config.lease)
@@ -51,6 +57,21 @@ def runtime_of(kaufmann: Kaufmann) -> WorkerRuntime:
         if known is None or known[0] != pid:
             known = _runtimes[id(kaufmann)] = (pid, WorkerRuntime(kaufmann))
         return known[1]
+
+
+@contextmanager
+def standing_in(kaufmann: Kaufmann, runtime: WorkerRuntime) -> Iterator[None]:
+    """Have *runtime* be this process' runtime for the length of the block."""
+    with _lock:
+        before = _runtimes.get(id(kaufmann))
+        _runtimes[id(kaufmann)] = (os.getpid(), runtime)
+    try:
+        yield
+    finally:
+        with _lock:
+            del _runtimes[id(kaufmann)]
+            if before is not None:
+                _runtimes[id(kaufmann)] = before
 
 
 def run_id(task_id: str, pid: int | None = None) -> str:

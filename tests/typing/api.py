@@ -21,6 +21,7 @@ from kaufmann_celery import (
     UnavailableError,
 )
 from kaufmann_celery.release import migrate_schemas
+from kaufmann_celery.testing import Emitted, FakeSchemaRegistry, MockBus
 
 if TYPE_CHECKING:
     from kaufmann_celery.ingester import Ingester
@@ -117,6 +118,24 @@ def embedded() -> None:
 def released() -> None:
     for report in migrate_schemas(kaufmann, check=True):
         print(report)
+
+
+def tested(kaufmann_bus: MockBus) -> None:
+    kaufmann_bus.given_event("order.placed", {"order_id": "1"}, callback_id="c", meta={"callback_topic": None}, key="k")
+    kaufmann_bus.given_raw(b"order.placed", None, [("a", b"1")])
+    kaufmann_bus.given_raw("order.placed", b"", {"a": "1"}, topic="orders")
+    output = kaufmann_bus.then_event("order.confirmed", {"order_id": "1"}, topic="orders")
+    assert_type(output, Emitted)
+    assert_type(output.meta, dict[str, Any])
+    assert_type(output.topic, str)
+    kaufmann_bus.then_no_event("order.refused")
+    kaufmann_bus.then_no_event()
+    kaufmann_bus.feed_back(limit=10)
+    assert_type(kaufmann_bus.emitted, list[Emitted])
+    with MockBus(kaufmann) as bus, FakeSchemaRegistry(compatibility="FULL", credentials=("user", "password")) as fake:
+        assert_type(bus, MockBus)
+        assert_type(fake.url, str)
+        fake.fail(500, 50001, times=3)
 
 
 def what_is_no_option_is_refused() -> None:
