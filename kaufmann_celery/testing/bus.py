@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from operator import methodcaller
@@ -16,8 +15,9 @@ from kaufmann_celery.outputs.composing import NO_CAUSE, Cause, utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
 from kaufmann_celery.testing.emissions import ANY, Emissions, Emitted
+from kaufmann_celery.testing.reading_back import Record, is_json
 from kaufmann_celery.testing.schema_files import SchemaFiles
-from kaufmann_celery.testing.service_in_memory import Handled, Record, ServiceInMemory
+from kaufmann_celery.testing.service_in_memory import Handled, ServiceInMemory
 
 # A failing test shows its own lines, and not these: pytest reads the first, unittest the second.
 __tracebackhide__ = methodcaller("errisinstance", AssertionError)
@@ -166,19 +166,12 @@ class MockBus:
             self._outgoing.append((record, (*trail, emitted.name)))
 
     def _read(self, record: OutRecord) -> Emitted:
-        read = self._service.read(_record(record, 0))
-        meta, payload = read.meta, read.payload()
-        if read.error is not None:
-            if ("content-type", b"application/json") not in record.headers:
-                raise AssertionError(f"{read.name} was emitted, but cannot be read: {read.error}")
-            payload = json.loads(record.value or b"")
-            meta = payload.pop("meta")
-        return Emitted(read.name, payload, meta, record.topic, record.partition, read.key, record.headers)
+        return self._service.reading_back.emitted(_record(record, 0), record.partition)
 
     def _as_read(self, emitted: Emitted, payload: Payload) -> Payload:
         """Return *payload* as it would come back from a record like that of *emitted*."""
-        is_json = ("content-type", b"application/json") in emitted.headers
-        output = Output(emitted.name, payload, topic="in-memory", format="json" if is_json else None, meta=emitted.meta)
+        form = "json" if is_json(emitted.headers) else None
+        output = Output(emitted.name, payload, topic="in-memory", format=form, meta=emitted.meta)
         (record,) = self._composed(output, cause=NO_CAUSE, bounded=False)
         return self._read(record).payload
 
@@ -200,8 +193,8 @@ class MockBus:
         runs = "" if handled.runs == 1 else f" in {handled.runs} runs"
         if not outcome.failed:
             return f"handled{runs}"
-        where = f"its handler ({decoded.handler.source}) failed{runs}"
-        return "\n".join([f"{where}: {outcome.error_type}: {outcome.error}", *handled.tracebacks[-1:]])
+        said = f"its handler ({decoded.handler.source}) failed{runs}: {outcome.error_type}: {outcome.error}"
+        return f"{said}\n{handled.traceback}"
 
 
 def _record(record: OutRecord, offset: int) -> Record:

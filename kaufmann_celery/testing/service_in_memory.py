@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from traceback import TracebackException, walk_tb
 from typing import Any, TypeVar
@@ -25,8 +24,7 @@ from kombu import serialization
 import kaufmann_celery
 from kaufmann_celery.app import Kaufmann
 from kaufmann_celery.decode import Decoder
-from kaufmann_celery.event import Headers
-from kaufmann_celery.handlers import Handler, every_event
+from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import FIRST, OwnerLedger, Past
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outputs.failures import Failures
@@ -36,6 +34,7 @@ from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.tasks.celery_out import Envelope, TaskMessage
 from kaufmann_celery.tasks.envelope import Decoded
+from kaufmann_celery.testing.reading_back import ReadingBack, Record
 from kaufmann_celery.testing.stand_ins import LedgerInMemory, runtime_in_memory
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.worker.runtime import standing_in
@@ -46,27 +45,13 @@ _NOT_THE_USERS = tuple(str(Path(str(one.__file__)).parent) for one in (kaufmann_
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A record as Kafka's consumer gives it."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None = field(repr=False)
-    headers: Headers
-    #: Milliseconds since 1970.
-    timestamp: int
-
-
-@dataclass(frozen=True, slots=True)
 class Handled:
     """What became of a record that a handler wanted."""
 
     decoded: Decoded
     outcome: Outcome
-    #: The handler's own traceback, of each run that failed for good; empty where it never ran.
-    tracebacks: tuple[str, ...] = ()
+    #: The handler's own, of the run that failed for good; empty where none did.
+    traceback: str = ""
     runs: int = 1
 
 
@@ -86,14 +71,7 @@ class ServiceInMemory:
             kaufmann.handlers, reader, group=config.consumer_group, max_event_bytes=config.max_event_bytes,
             ordering=Ordering(config, kaufmann.handlers),
         )  # fmt: skip
-        # A group that is nobody's: nothing is passed over as this service's own output.
-        self._every_decoder = Decoder(every_event(), reader, group="", max_event_bytes=sys.maxsize)
-
-    def read(self, record: Record) -> Decoded:
-        """Return the event that *record* is, whether the service wants it or not."""
-        found = self._every_decoder.decode(record)
-        assert found is not None
-        return found
+        self.reading_back = ReadingBack(reader)
 
     def wants(self, record: Record) -> bool:
         """Return whether a handler wants the event that *record* is."""
@@ -117,7 +95,7 @@ class ServiceInMemory:
                 self._run(record, decoded, decoded.handler, past)
                 reported = self._ledger.reported.pop()
                 if reported.kind == "outcome":
-                    return Handled(decoded, decode(reported.what), tuple(tracebacks), past.attempt)
+                    return Handled(decoded, decode(reported.what), "".join(tracebacks), past.attempt)
                 past = past._replace(d=past.d + 1, failures=past.failures + 1)
 
     def _run(self, record: Record, decoded: Decoded, handler: Handler, past: Past) -> None:
