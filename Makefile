@@ -29,7 +29,7 @@ soak: .venv/installed ## long tests: a chaos run, the protocol's model, kills at
 	$(BIN)/pytest -m soak
 
 unit: .venv/installed ## the tests that need no service
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit examples
 
 check: .venv/installed ## style and types
 	$(BIN)/ruff check .

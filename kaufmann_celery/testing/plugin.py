@@ -31,13 +31,17 @@ def kaufmann_app() -> Kaufmann:
 @pytest.fixture
 def kaufmann_bus(kaufmann_app: object) -> Iterator[MockBus]:
     """Return a `MockBus` over the fixture `kaufmann_app`, for one test."""
-    from kaufmann_celery.app import Kaufmann
+    from kaufmann_celery import ConfigError, Kaufmann
     from kaufmann_celery.testing import MockBus
 
     if not isinstance(kaufmann_app, Kaufmann):
         got = type(kaufmann_app).__name__
         pytest.fail(f"the fixture kaufmann_app has to return the service's Kaufmann object, got {got}", pytrace=False)
-    with MockBus(kaufmann_app) as bus:
+    try:
+        bus = MockBus(kaufmann_app)
+    except ConfigError as error:
+        pytest.fail(f"the service cannot start:\n{error}", pytrace=False)
+    with bus:
         yield bus
 
 

@@ -146,7 +146,8 @@ def test_a_fault_in_the_settings_is_the_tests_error(directory: Path) -> None:
     status, printed = pytest_of(directory, "def test_it(kaufmann_bus): ...")
 
     assert status == 1
-    assert "ConfigError: max_demand: must be at least 1, got 0 (from keyword)" in printed
+    assert "the service cannot start:\nmax_demand: must be at least 1, got 0 (from keyword)" in printed
+    assert "plugin.py" not in printed
 
 
 def test_unittest_needs_no_pytest(directory: Path) -> None:

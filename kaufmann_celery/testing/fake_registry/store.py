@@ -34,7 +34,9 @@ class StoredSchema:
     guid: str
     #: JSON, as it was registered.
     text: str
-    references: tuple[Reference, ...] = ()
+    references: tuple[Reference, ...]
+    #: The same for schemas that differ in white space and the order of attributes only.
+    identity: str
 
 
 @dataclass(slots=True)
@@ -73,6 +75,10 @@ class SchemaStore:
         if faults:
             reason = "Schema being registered is incompatible with an earlier schema for subject"
             raise Refusal(409, self.incompatible_code, f'{reason} "{subject}", details: [{", ".join(faults)}]')
+        return self.add(subject, text, references)
+
+    def add(self, subject: str, text: str, references: Sequence[Reference] = ()) -> Version:
+        """Make the schema the subject's next version, whatever it is."""
         numbers = [one.number for one in self._subjects.get(subject, ())]
         version = Version(subject, max(numbers, default=0) + 1, self._stored(text, references))
         self._subjects.setdefault(subject, []).append(version)
@@ -202,16 +208,17 @@ class SchemaStore:
 
     def _stored(self, text: str, references: Sequence[Reference]) -> StoredSchema:
         identity = _identity(text, references)
-        for one in self._all():
-            if _identity(one.schema.text, one.schema.references) == identity:
-                return one.schema
+        known = next((one.schema for one in self._all() if one.schema.identity == identity), None)
+        if known is not None:
+            return known
         self._ids += 1
-        return StoredSchema(self._ids, str(uuid.uuid5(uuid.NAMESPACE_OID, identity)), text, tuple(references))
+        guid = str(uuid.uuid5(uuid.NAMESPACE_OID, identity))
+        return StoredSchema(self._ids, guid, text, tuple(references), identity)
 
     def _same(self, subject: str, text: str, references: Sequence[Reference]) -> Version | None:
         identity = _identity(text, references)
         live = [one for one in self._subjects.get(subject, ()) if not one.is_deleted]
-        return next((one for one in live if _identity(one.schema.text, one.schema.references) == identity), None)
+        return next((one for one in live if one.schema.identity == identity), None)
 
     def _schema(self, is_it: Callable[[StoredSchema], bool], name: object) -> StoredSchema:
         for one in self._all():
@@ -224,7 +231,6 @@ class SchemaStore:
 
 
 def _identity(text: str, references: Iterable[Reference]) -> str:
-    """Return the same for schemas that differ in white space and the order of attributes only."""
     referred = [(one.name, one.subject, one.version) for one in references]
     return json.dumps([json.loads(text), referred], sort_keys=True)
 
