@@ -19,12 +19,12 @@ from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler, Handlers, Options
 from kaufmann_celery.ordering import Ordering
-from kaufmann_celery.registry.local_schemas import LocalSchemas
 from kaufmann_celery.tasks import celery_app
 from kaufmann_celery.tasks.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from kaufmann_celery.ingester import Ingester
+    from kaufmann_celery.registry.local_schemas import LocalSchemas
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -159,6 +159,8 @@ class Kaufmann:
     @cached_property
     def local_schemas(self) -> LocalSchemas:
         """The schemas under `schema_path`."""
+        from kaufmann_celery.registry.local_schemas import LocalSchemas
+
         return LocalSchemas(self.config.schema_path)
 
     @property
@@ -258,6 +260,8 @@ class Kaufmann:
             return
         from kaufmann_celery.tasks.worker_consumer import use_steady_consumer
 
+        # What runs a task, before the pool forks: its children share it, and the first event does not wait for it.
+        import_module("kaufmann_celery.handle")
         try:
             self.load()
         except ConfigError as error:

@@ -102,6 +102,20 @@ def test_importing_the_package_imports_no_library(library: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_registering_a_handler_imports_celery_and_nothing_that_only_workers_need() -> None:
+    """A web process that publishes imports the service, too."""
+    code = """
+import sys
+from kaufmann_celery import Kaufmann
+kaufmann = Kaufmann("orders")
+kaufmann.on("order.placed")(print)
+print(*{"redis", "requests", "fastavro", "kafka", "kaufmann_celery.handle"} & set(sys.modules))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.split() == []
+
+
 def test_all_is_sorted_and_names_exactly_what_is_public() -> None:
     public = set(kaufmann_celery.__all__)
 
