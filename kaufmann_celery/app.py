@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Celery, signals
 
@@ -24,16 +24,11 @@ from kaufmann_celery.tasks.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from kaufmann_celery.ingester import Ingester
+    from kaufmann_celery.outputs.publisher import Publisher
     from kaufmann_celery.registry.local_schemas import LocalSchemas
+    from kaufmann_celery.testing import MockBus
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class Publishes(Protocol):
-    """What `Kaufmann.publish` hands outputs to where no handler runs."""
-
-    def publish(self, output: Output) -> Position:
-        """Send it, and return where it is. Raises `PublishError` or `EncodeError`."""
 
 
 class Kaufmann:
@@ -272,7 +267,7 @@ class Kaufmann:
         use_steady_consumer(self.celery)
 
     @cached_property
-    def publisher(self) -> Publishes:
+    def publisher(self) -> Publisher | MockBus:
         """What publishes outside handlers; a test's bus puts itself in its place."""
         from kaufmann_celery.outputs.publisher import Publisher
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from kaufmann_celery.app import Kaufmann
 from kaufmann_celery.errors import EncodeError, EventError
 from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
-from kaufmann_celery.outputs.composing import NO_CAUSE, Cause, utc_now
+from kaufmann_celery.outputs.composing import utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
 from kaufmann_celery.testing.emissions import ANY, Emissions, Emitted
@@ -24,7 +24,7 @@ __tracebackhide__ = methodcaller("errisinstance", AssertionError)
 __unittest = True
 
 #: Who has written the events that a test gives, in their meta.
-_EMITTER = "test"
+_EMITTER = {"emitter_service": "test", "emitter_service_id": "test"}
 #: Names of a loop that its message shows.
 _MOST_TRAIL = 8
 
@@ -76,10 +76,10 @@ class MockBus:
         output = Output(
             name, payload, key=key, headers=headers, topic=topic or self._kaufmann.config.subscription_topics[0],
             format=format or self._schemas.format_of(name),
-            meta={"emitter_service": _EMITTER, "emitter_service_id": _EMITTER, **(meta or {})},
+            meta={**_EMITTER, "callback_id": callback_id, **(meta or {})},
         )  # fmt: skip
         try:
-            (record,) = self._composed(output, cause=Cause(callback_id), bounded=False)
+            (record,) = self._composed(output, bounded=False)
         except SchemaNotFound:
             raise AssertionError(f"given_event: {self._schemas.missing(name)}") from None
         except EventError as error:
@@ -136,16 +136,16 @@ class MockBus:
     def publish(self, output: Output) -> Position:
         """Take what `kaufmann.publish` sends outside a handler, in a `with` block of this bus."""
         try:
-            records = self._composed(output, cause=NO_CAUSE)
+            records = self._composed(output)
         except SchemaNotFound as error:
             raise EncodeError(self._schemas.missing(output.name)) from error
         self._emit(records, ())
         first = self._placed(records[0])
         return Position(first.topic, first.partition, first.offset)
 
-    def _composed(self, output: Output, *, cause: Cause, bounded: bool = True) -> list[OutRecord]:
+    def _composed(self, output: Output, *, bounded: bool = True) -> list[OutRecord]:
         return self._service.runtime.composer.compose(
-            output, message_id=str(uuid4()), now=utc_now(), cause=cause, emitter=False, bounded=bounded
+            output, message_id=str(uuid4()), now=utc_now(), emitter=False, bounded=bounded
         )
 
     def _take(self, record: Record, trail: tuple[str, ...]) -> bool:
@@ -172,7 +172,7 @@ class MockBus:
         """Return *payload* as it would come back from a record like that of *emitted*."""
         form = "json" if is_json(emitted.headers) else None
         output = Output(emitted.name, payload, topic="in-memory", format=form, meta=emitted.meta)
-        (record,) = self._composed(output, cause=NO_CAUSE, bounded=False)
+        (record,) = self._composed(output, bounded=False)
         return self._read(record).payload
 
     def _placed(self, record: OutRecord) -> Record:
