@@ -47,7 +47,7 @@ class MockBus:
         #: Undecodable records as they went to `dead_letter_topic`.
         self.dead_letters: list[OutRecord] = []
         #: Emitted and not fed back, each with the names of the events that it follows from.
-        self._outgoing: deque[tuple[OutRecord, tuple[str, ...]]] = deque()
+        self._outgoing: deque[tuple[Record, tuple[str, ...]]] = deque()
         self._offsets: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> Self:
@@ -128,10 +128,10 @@ class MockBus:
             record, trail = self._outgoing.popleft()
             if record.topic not in self._kaufmann.config.subscription_topics:
                 continue
-            if fed == limit and self._service.wants(_record(record, 0)):
+            if fed == limit and self._service.wants(record):
                 shown = " → ".join(("…", *trail[-_MOST_TRAIL:], "…"))
                 raise AssertionError(f"feed_back: a loop? {limit} events came back, and there are more: {shown}")
-            fed += self._take(self._placed(record), trail)
+            fed += self._take(record, trail)
 
     def publish(self, output: Output) -> Position:
         """Take what `kaufmann.publish` sends outside a handler, in a `with` block of this bus."""
@@ -139,9 +139,7 @@ class MockBus:
             records = self._composed(output)
         except SchemaNotFound as error:
             raise EncodeError(self._schemas.missing(output.name)) from error
-        self._emit(records, ())
-        first = self._placed(records[0])
-        return Position(first.topic, first.partition, first.offset)
+        return self._emit(records, ())[0]
 
     def _composed(self, output: Output, *, bounded: bool = True) -> list[OutRecord]:
         return self._service.runtime.composer.compose(
@@ -156,30 +154,31 @@ class MockBus:
             self._emit(handled.outcome.records, trail)
         return handled is not None
 
-    def _emit(self, records: Sequence[OutRecord], trail: tuple[str, ...]) -> None:
-        for record in records:
-            if record.kind == "dead_letter":
-                self.dead_letters.append(record)
-                continue
-            emitted = self._read(record)
-            self._emissions.all.append(emitted)
-            self._outgoing.append((record, (*trail, emitted.name)))
+    def _emit(self, records: Sequence[OutRecord], trail: tuple[str, ...]) -> list[Position]:
+        """Note *records* as published, and return where they are."""
+        return [self._published(record, self._placed(record), trail) for record in records]
 
-    def _read(self, record: OutRecord) -> Emitted:
-        return self._service.reading_back.emitted(_record(record, 0), record.partition)
+    def _published(self, record: OutRecord, placed: Record, trail: tuple[str, ...]) -> Position:
+        if record.kind == "dead_letter":
+            self.dead_letters.append(record)
+        else:
+            emitted = self._service.reading_back.emitted(placed, record.partition)
+            self._emissions.all.append(emitted)
+            self._outgoing.append((placed, (*trail, emitted.name)))
+        return Position(placed.topic, placed.partition, placed.offset)
 
     def _as_read(self, emitted: Emitted, payload: Payload) -> Payload:
         """Return *payload* as it would come back from a record like that of *emitted*."""
         form = "json" if is_json(emitted.headers) else None
         output = Output(emitted.name, payload, topic="in-memory", format=form, meta=emitted.meta)
         (record,) = self._composed(output, bounded=False)
-        return self._read(record).payload
+        return self._service.reading_back.emitted(_at(record, 0), None).payload
 
     def _placed(self, record: OutRecord) -> Record:
         """Return the record as it would stand in Kafka, in partition 0 unless it asks for another."""
         place = (record.topic, record.partition or 0)
         offset = self._offsets[place] = self._offsets.get(place, -1) + 1
-        return _record(record, offset)
+        return _at(record, offset)
 
     def _became(self, handled: Handled | None) -> str:
         """Say what became of an event that was given."""
@@ -197,7 +196,7 @@ class MockBus:
         return f"{said}\n{handled.traceback}"
 
 
-def _record(record: OutRecord, offset: int) -> Record:
+def _at(record: OutRecord, offset: int) -> Record:
     return Record(
         record.topic, record.partition or 0, offset, record.key, record.value, record.headers, record.timestamp_ms
     )

@@ -30,9 +30,9 @@ class SchemaFiles:
 
     def missing(self, name: str) -> str:
         """Say that *name* has no schema, where one was looked for, and what the name may have been."""
-        subject = subject_candidates(name)[-1]
-        where = ", ".join(f"{path}{'' if path.is_dir() else ' (no such directory)'}" for path in self._paths)
-        return f"{name} has no schema: there is no {subject}.avsc under {where}{self._suggestion(name)} (schema_path)"
+        files = f"{subject_candidates(name)[-1]}.avsc nor {name}.json"
+        paths = ", ".join(f"{path}{'' if path.is_dir() else ' (no such directory)'}" for path in self._paths)
+        return f"{name} has no schema: there is neither {files} under {paths}{self._suggestion(name)} (schema_path)"
 
     def hint(self, name: str) -> str:
         """Return what `missing` says where *name* has no schema; nothing else."""

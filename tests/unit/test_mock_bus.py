@@ -526,7 +526,7 @@ def test_what_is_published_outside_a_handler_is_taken_by_the_bus_in_its_block(sc
         bus.then_event("order.placed", {"order_id": "A-1"})
         with pytest.raises(EncodeError, match=r"payload\.order_id"):
             scene.kaufmann.publish("order.placed", {"order_id": 1})
-        with pytest.raises(EncodeError, match=r"there is no order\.plced\.avsc"):
+        with pytest.raises(EncodeError, match=r"there is neither order\.plced\.avsc"):
             scene.kaufmann.publish("order.plced", {})
         scene.kaufmann.publish("order.placed", {"order_id": "A-2"})
         bus.feed_back()
@@ -552,12 +552,15 @@ def test_a_schema_failure_names_the_field(scene: Scene) -> None:
 def test_a_missing_schema_says_where_it_was_looked_for(scene: Scene) -> None:
     message = message_of(lambda: scene.bus.given_event("order.placd", {}))
     assert message == (
-        f"given_event: order.placd has no schema: there is no order.placd.avsc under {scene.directory}, "
-        "did you mean order.placed? (schema_path)"
+        "given_event: order.placd has no schema: there is neither order.placd.avsc nor order.placd.json under "
+        f"{scene.directory}, did you mean order.placed? (schema_path)"
     )
     nowhere = MockBus(Kaufmann("orders", schema_path="/nowhere"))
     message = message_of(lambda: nowhere.given_event("query.req.stock", {}))
-    assert "there is no query.req.avsc under /nowhere (no such directory) (schema_path)" in message
+    assert (
+        "there is neither query.req.avsc nor query.req.stock.json under /nowhere (no such directory) (schema_path)"
+        in message
+    )
 
 
 def test_a_failure_shows_what_was_emitted_and_the_handlers_traceback(scene: Scene) -> None:
@@ -575,7 +578,9 @@ def test_a_failure_shows_what_was_emitted_and_the_handlers_traceback(scene: Scen
 
     lines = message.splitlines()
     assert lines[0] == "order.refused was not emitted"
-    assert lines[1].startswith("order.refused has no schema: there is no order.refused.avsc under")
+    assert lines[1].startswith(
+        "order.refused has no schema: there is neither order.refused.avsc nor order.refused.json"
+    )
     assert "  order.confirmed to orders (asked for before)" in lines
     assert "  event.error.order.placed to orders" in lines
     assert "  order.placed: handled" in lines
