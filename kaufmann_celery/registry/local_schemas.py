@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from kaufmann_celery.errors import ConfigError, EventError
+from kaufmann_celery.registry.named_types import Incomplete, NamedTypes
 from kaufmann_celery.transcoders.avro_parse import parse
+from kaufmann_celery.transcoders.envelope import envelope_of
 
 _SUFFIX: Final = ".avsc"
 _METADATA: Final = "event_metadata"
@@ -21,8 +24,8 @@ _IN_UNION: Final = re.compile(r"command\.|event\.|query\.")
 class LocalSchemas:
     """The schemas in directories, read once. A file's subject is its name less `.avsc`.
 
-    `event_metadata.avsc` is a type that the others may use; where there is none, the one that ships is.
-    Directories that do not exist hold no schemas.
+    A type that another file defines is written out where a schema first uses it. `event_metadata.avsc` is such a type;
+    where there is none, the one that ships is. Directories that do not exist hold no schemas.
 
     Raises:
         ConfigError: files that are no valid Avro schemas, or two for one subject; each is named.
@@ -30,40 +33,71 @@ class LocalSchemas:
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
         self._files: dict[str, Path] = {}
-        faults = [fault for path in paths for fault in self._find(Path(path))]
         self._schemas: dict[str, Any] = {}
-        metadata = self._files.get(_METADATA)
-        for subject, file in self._files.items():
-            try:
-                own = None if metadata is None else _parsed_json(metadata)
-                self._schemas[subject] = _as_registered(subject, _parsed_json(file), own)
-                parse(self._schemas[subject])
-            except (OSError, ValueError, EventError) as error:
-                faults.append(f"{file}: {error}")
+        faults = self._read(paths)
         if faults:
-            raise ConfigError("\n".join(dict.fromkeys(faults)))
+            raise ConfigError("\n".join(f"{fault.file}: {fault.reason}" for fault in faults))
 
-    def _find(self, path: Path) -> list[str]:
+    @classmethod
+    def and_faults(cls, paths: Iterable[str | Path]) -> tuple[LocalSchemas, list[FileFault]]:
+        """Return what there is and is right, and what is wrong with each of the other files."""
+        schemas = cls(())
+        return schemas, schemas._read(paths)
+
+    def _read(self, paths: Iterable[str | Path]) -> list[FileFault]:
+        faults = [fault for path in paths for fault in self._find(Path(path))]
+        written: dict[Path, Any] = {}
+        for file in self._files.values():
+            try:
+                written[file] = _parsed_json(file)
+            except (OSError, ValueError, RecursionError) as error:
+                faults.append(FileFault(file, _reason(error)))
+        types = NamedTypes(written)
+        metadata = written.get(self._files.get(_METADATA, Path()))
+        for subject, file in self._files.items():
+            if file not in written:
+                continue
+            try:
+                whole = types.complete(written[file], file)
+                if _wants_metadata(subject, whole, written[file]):
+                    whole = types.complete(_with_metadata(written[file], metadata), file)
+                parse(whole)
+            except (Incomplete, EventError, RecursionError) as error:
+                faults.append(FileFault(file, _reason(error)))
+            else:
+                self._schemas[subject] = whole
+        return faults
+
+    def _find(self, path: Path) -> list[FileFault]:
         faults = []
         for file in sorted(path.rglob(f"*{_SUFFIX}")):
             subject = file.name.removesuffix(_SUFFIX)
-            if subject in self._files and self._files[subject].resolve() != file.resolve():
-                faults.append(f"{file}: there is {self._files[subject]} for this subject already")
-            self._files.setdefault(subject, file)
+            known = self._files.setdefault(subject, file)
+            if known.resolve() != file.resolve():
+                faults.append(FileFault(file, f"there is {known} for this subject already"))
         return faults
 
     def subjects(self) -> dict[str, Path]:
         """Every subject with its file, `event_metadata` first: the others may need it registered."""
-        return dict(sorted(self._files.items(), key=lambda item: (item[0] != _METADATA, item[0])))
+        right = ((subject, self._files[subject]) for subject in self._schemas)
+        return dict(sorted(right, key=lambda item: (item[0] != _METADATA, item[0])))
 
     def schema(self, subject: str) -> Any | None:
         """The schema (parsed JSON) as it is registered, and read into; None without a file."""
         return self._schemas.get(subject)
 
 
+@dataclass(frozen=True, slots=True)
+class FileFault:
+    """What is wrong with one file."""
+
+    file: Path
+    reason: str
+
+
 def shipped_error_schema() -> Any:
     """The schema (parsed JSON, complete) of `event.error`, for registries that have none."""
-    return _as_registered("event.error", _shipped("event.error"), None)
+    return _with_metadata(_shipped("event.error"), None)
 
 
 def _shipped(name: str) -> Any:
@@ -75,14 +109,36 @@ def _parsed_json(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8-sig"))
 
 
-def _as_registered(subject: str, schema: Any, metadata: Any | None) -> Any:
-    """With `event_metadata` before it in a union, where KaufmannEx does so or the schema needs the type."""
-    if subject == _METADATA or isinstance(schema, list):
-        return schema
+def _reason(error: BaseException) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"is not JSON: {error}"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8"
+    return "nests too deep" if isinstance(error, RecursionError) else str(error)
+
+
+def _wants_metadata(subject: str, whole: Any, written: Any) -> bool:
+    """Return whether a schema is registered in a union with `event_metadata`: it refers to it, or KaufmannEx does so.
+
+    Not where the file is a union already, or an envelope that says itself what its meta is. *whole*: complete.
+    """
+    if subject == _METADATA or isinstance(written, list):
+        return False
+    if any(_name(part).rpartition(".")[2] == _METADATA for part in _definitions(written)):
+        return False
+    if _metadata_name(written) is not None:
+        return True
+    return bool(_IN_UNION.search(subject)) and not _is_envelope(whole)
+
+
+def _is_envelope(schema: Any) -> bool:
+    parsed = parse(schema)
+    return envelope_of(parsed.schema, parsed.named) is not None
+
+
+def _with_metadata(schema: Any, metadata: Any | None) -> Any:
+    """Return the union; with the metadata that ships, under the name by which *schema* refers to it, for None."""
     named = _metadata_name(schema)
-    defined = any(_name(part).rpartition(".")[2] == _METADATA for part in _definitions(schema))
-    if defined or (named is None and not _IN_UNION.search(subject)):
-        return schema
     if metadata is None:
         metadata = _shipped(_METADATA)
         if named is not None:
