@@ -23,6 +23,7 @@ _COMMANDS = {
     "config": "kaufmann_celery.cli.inspecting:config",
     "handlers": "kaufmann_celery.cli.inspecting:handlers",
     "migrate-schemas": "kaufmann_celery.cli.releasing:migrate_schemas",
+    "reset-schemas": "kaufmann_celery.cli.releasing:reset_schemas",
     "local": "kaufmann_celery.local.commands:local",
 }
 

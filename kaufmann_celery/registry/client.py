@@ -161,6 +161,15 @@ class SchemaRegistry:
         messages = answer.body.get("messages") if isinstance(answer.body, dict) else None
         return [str(message) for message in messages or ["not compatible with the latest version"]]
 
+    def compatibility(self, subject: str) -> str:
+        """The level that holds for a subject, `BACKWARD` for instance; `NONE` where the registry enforces nothing."""
+        for path in (f"/config/{quote(subject, safe='')}?defaultToGlobal=true", "/config"):
+            answer = self._http.get(path)
+            if not answer.is_missing:
+                _raise_for(answer)
+                return str(answer.field("compatibilityLevel"))
+        return "NONE"
+
     def delete_subject(self, subject: str, *, permanent: bool = False) -> list[int]:
         """Delete every version of it; returns their numbers. *permanent* works on a deleted subject only."""
         answer = self._http.delete(f"/subjects/{quote(subject, safe='')}{'?permanent=true' * permanent}")
