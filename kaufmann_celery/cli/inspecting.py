@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kaufmann_celery.cli.failures import failure
+from kaufmann_celery.cli.output import as_json_option, json_text, table
 from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, load, log_to_stderr, service
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.handlers import Handler
     from kaufmann_celery.partitions.group_status import GroupStatus, PartitionStatus
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 _COLUMNS = {
     "PARTITION": "topic and number",
@@ -38,20 +35,20 @@ _COLUMNS_HELP = "\b\nColumns:\n" + "\n".join(f"  {name:<11}  {meaning}" for name
 
 
 @click.command()
-@_as_json
+@as_json_option
 @click.pass_context
 def config(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click calls it by name
     """Show every setting, and where it came from. Secrets are masked."""
     log_to_stderr("WARNING")
     described = service(ctx).config.describe()
     if as_json:
-        click.echo(_json({one.name: {"value": one.value, "origin": one.origin} for one in described}))
+        click.echo(json_text({one.name: {"value": one.value, "origin": one.origin} for one in described}))
     else:
-        click.echo(_table(("SETTING", "VALUE", "FROM"), described))
+        click.echo(table(("SETTING", "VALUE", "FROM"), described))
 
 
 @click.command()
-@_as_json
+@as_json_option
 @click.pass_context
 def handlers(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click calls it by name
     """Show which handler an event goes to, by which task and queue."""
@@ -60,15 +57,15 @@ def handlers(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click
     load(kaufmann)
     shown = [_handler(kaufmann, handler) for handler in kaufmann.handlers]
     if as_json:
-        click.echo(_json(shown))
+        click.echo(json_text(shown))
     elif shown:
-        click.echo(_table([name.upper() for name in shown[0]], [list(one.values()) for one in shown]))
+        click.echo(table([name.upper() for name in shown[0]], [list(one.values()) for one in shown]))
     else:
         click.echo("no handlers: register one with @kaufmann.on, or list its module in Celery's imports", err=True)
 
 
 @click.command(epilog=_COLUMNS_HELP)
-@_as_json
+@as_json_option
 @click.option("--fail-above", metavar="LAG", type=click.IntRange(min=0), help="Exit 1 when more records wait.")
 @click.pass_context
 def status(ctx: click.Context, as_json: bool, fail_above: int | None) -> None:  # noqa: FBT001 - click calls it by name
@@ -77,7 +74,7 @@ def status(ctx: click.Context, as_json: bool, fail_above: int | None) -> None:  
 
     log_to_stderr("WARNING", kafka=logging.CRITICAL)
     read = read_status(service(ctx), connect_timeout=CONNECT_TIMEOUT_S)
-    click.echo(_json(_status_data(read)) if as_json else _status_text(read))
+    click.echo(json_text(_status_data(read)) if as_json else _status_text(read))
     if fail_above is not None and read.lag > fail_above:
         raise failure(f"lag {read.lag} is above {fail_above}")
 
@@ -104,7 +101,7 @@ def _status_text(read: GroupStatus) -> str:
     lines = [f"group {read.group}: {known}"]
     lines += [f"topic {topic} does not exist" for topic in read.missing_topics]
     if read.partitions:
-        lines += [_table([*_COLUMNS], [_row(one) for one in read.partitions])]
+        lines += [table([*_COLUMNS], [_row(one) for one in read.partitions])]
     return "\n".join([*lines, f"lag {read.lag}"])
 
 
@@ -117,15 +114,3 @@ def _row(one: PartitionStatus) -> tuple[Any, ...]:
         f"{one.topic}:{one.partition}", one.owner or "-", "-" if one.committed is None else one.committed, one.end,
         one.lag, one.outstanding, one.running, one.waiting_for_retry, one.finished_above, blocking,
     )  # fmt: skip
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    texts = [list(head), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in texts) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaufmann_celery.cli.failures import failure
+from kaufmann_celery.cli.output import as_json_option, execute_option, json_text
 from kaufmann_celery.cli.service import log_to_stderr, service
 
 if TYPE_CHECKING:
     from kaufmann_celery.release import SchemaReport
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 @click.command("migrate-schemas")
@@ -25,7 +23,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
     "--compatibility", metavar="LEVEL",
     help="Ask for this level, NONE for no check; without it for the registry's, BACKWARD where that has none.",
 )  # fmt: skip
-@_as_json
+@as_json_option
 @click.pass_context
 def migrate_schemas(ctx: click.Context, check: bool, compatibility: str | None, as_json: bool) -> None:  # noqa: FBT001 - click calls it by name
     """Register the schemas under schema_path. Where one is at fault, none is registered.
@@ -43,8 +41,8 @@ def migrate_schemas(ctx: click.Context, check: bool, compatibility: str | None, 
 
 
 @click.command("reset-schemas")
-@click.option("--execute", is_flag=True, help="Do it; without it only the plan is shown.")
-@_as_json
+@execute_option
+@as_json_option
 @click.pass_context
 def reset_schemas(ctx: click.Context, execute: bool, as_json: bool) -> None:  # noqa: FBT001 - click calls it by name
     """Delete the subjects of schema_path from the registry, all versions and for good, and register them anew.
@@ -78,7 +76,7 @@ def _shown(run: Callable[[], Sequence[SchemaReport]], as_json: bool) -> Sequence
 
 def _print(reports: Sequence[SchemaReport], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([_data(report) for report in reports], indent=2, ensure_ascii=False))
+        click.echo(json_text([_data(report) for report in reports]))
         return
     for report in reports:
         click.echo(_line(report))

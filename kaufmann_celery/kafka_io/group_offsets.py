@@ -1,18 +1,18 @@
-"""What Kafka knows of a consumer group: members, commits, and the ends of its partitions. Only reads."""
+"""What Kafka knows of a consumer group: members, commits, and the ends of its partitions; and moving its offsets."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import OffsetSpec
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.errors import KaufmannError, UnavailableError
 from kaufmann_celery.kafka_io.options import client_options
 from kaufmann_celery.partitions.commit_metadata import Committed, parse
 
@@ -32,6 +32,23 @@ class Member:
     host: str
     partitions: frozenset[TopicPartition]
 
+    def __str__(self) -> str:
+        names = ", ".join(sorted(f"{one.topic}:{one.partition}" for one in self.partitions))
+        return f"{self.client_id}@{self.host} ({names or 'no partitions yet'})"
+
+
+class GroupActive(KaufmannError):
+    """The consumer group has members, so its offsets are theirs. Stop its ingesters first."""
+
+
+#: What Kafka answers where a group has members.
+_ACTIVE = (
+    kafka_errors.UnknownMemberIdError,
+    kafka_errors.NonEmptyGroupError,
+    kafka_errors.RebalanceInProgressError,
+    kafka_errors.IllegalGenerationError,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class KafkaView:
@@ -47,6 +64,11 @@ class KafkaView:
     firsts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
     commits: Mapping[TopicPartition, Committed]
+
+    @property
+    def is_active(self) -> bool:
+        """Return whether the group has members, or is about to."""
+        return self.state not in ("Empty", "Dead")
 
 
 class GroupReader:
@@ -67,6 +89,23 @@ class GroupReader:
         Leaves out what is not there any more, and what takes longer than 3 s.
         """
         return _asked(lambda: self._records(offsets)) if offsets else {}
+
+    def at_time(self, partitions: Iterable[TopicPartition], moment_ms: int) -> dict[TopicPartition, int]:
+        """Return the first offset of each partition whose record is not older; leaves out where there is none."""
+        found = _asked(lambda: self._offsets(list(partitions), moment_ms))
+        return {partition: offset for partition, offset in found.items() if offset >= 0}
+
+    def move(self, offsets: Mapping[TopicPartition, int], metadata: str = "") -> None:
+        """Commit *offsets* for the group. Raises `GroupActive` where it has members, `KaufmannError` where refused."""
+        group = self._config.consumer_group
+        commits = {where: OffsetAndMetadata(offset, metadata, -1) for where, offset in offsets.items()}
+        answers = _asked(lambda: _patiently(lambda: self._admin.alter_group_offsets(group, commits)))
+        refused = {where: error for where, error in answers.items() if error is not kafka_errors.NoError}
+        if any(issubclass(error, _ACTIVE) for error in refused.values()):
+            raise GroupActive(f"group {group} has become active: its offsets were not moved")
+        if refused:
+            reasons = ", ".join(f"{one.topic}:{one.partition} {error.__name__}" for one, error in refused.items())
+            raise KaufmannError(f"Kafka refuses to move the offsets of group {group}: {reasons}")
 
     def close(self) -> None:
         """Close the connection."""

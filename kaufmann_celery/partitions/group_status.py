@@ -103,17 +103,17 @@ def read_status(kaufmann: Kaufmann, *, connect_timeout: float = 8.0) -> GroupSta
 def _ledgers(kaufmann: Kaufmann, view: KafkaView) -> Mapping[TopicPartition, LedgerView]:
     connection = connect(kaufmann.config.redis_url, kaufmann.transport_options)
     try:
-        return dict(zip(view.ends, read(connection, [*_bases(kaufmann.config, view)]), strict=True))
+        bases = [ledger_base(kaufmann.config, view, partition) for partition in view.ends]
+        return dict(zip(view.ends, read(connection, bases), strict=True))
     finally:
         connection.close()
 
 
-def _bases(config: Config, view: KafkaView) -> Iterable[str]:
-    for partition in view.ends:
-        topic_id = view.topic_ids[partition.topic]
-        yield LedgerAddress(
-            config.redis_prefix, view.cluster_id, config.consumer_group, topic_id, partition.partition
-        ).base
+def ledger_base(config: Config, view: KafkaView, partition: TopicPartition) -> str:
+    """Return where in Redis the ledger of a partition stands."""
+    topic_id = view.topic_ids[partition.topic]
+    address = LedgerAddress(config.redis_prefix, view.cluster_id, config.consumer_group, topic_id, partition.partition)
+    return address.base
 
 
 def blocking_offset(committed: Committed | None, ledger: LedgerView) -> int | None:

@@ -217,3 +217,19 @@ def test_a_kafka_that_is_away_exits_with_69(module: ServiceModule, command: list
 
     assert done.returncode == 69
     assert done.stderr == "Error: Kafka does not answer (KafkaTimeoutError); check brokers\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--to-earliest", "--to-latest"],
+        ["--to-offset", "-1"],
+        ["--to-datetime", "soon"],
+        ["--to-latest", "--topic", "orders:x"],
+    ],
+)
+def test_offsets_are_reset_to_one_place_that_can_be(module: ServiceModule, arguments: list[str]) -> None:
+    name = module.write(_SERVICE)
+
+    assert run("-A", name, "offsets", "reset", *arguments).exit_code == 2

@@ -25,7 +25,7 @@ HOMES = {
         "consume.py", "kafka_io/", "outputs/partitioning.py", "partitions/until_end.py", "partitions/group_status.py",
         "cli/topic_reader.py", "testing/",
         # only for TopicPartition, kafka-python's name of a partition
-        "commit.py", "ingester.py", "partitions/",
+        "commit.py", "ingester.py", "partitions/", "operations/",
     },
     "redis": {"ledger/"},
     "requests": {"registry/", "local/", "testing/"},

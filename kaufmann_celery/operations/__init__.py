@@ -1,0 +1,1 @@
+"""What people do to a consumer group besides running it: move its offsets, replay events."""
