@@ -45,7 +45,7 @@ class Dispatcher:
     """Moves events from read to running. Used by the ingester's loop alone."""
 
     def __init__(
-        self, kaufmann: Kaufmann, decoder: Decodes, failures: Failures, *, nudge: Callable[[str], None]
+        self, kaufmann: Kaufmann, decoder: Decodes, failures: Failures, *, nudge: Callable[[str], None], group: str
     ) -> None:
         config = kaufmann.config
         self._max_demand = config.max_demand
@@ -54,7 +54,7 @@ class Dispatcher:
         self._most_parked = 2 * config.max_demand
         self._decoder = decoder
         self._nudge = nudge
-        self._celery = CeleryOut(kaufmann.celery, kaufmann.config.consumer_group, kaufmann.queue_of)
+        self._celery = CeleryOut(kaufmann.celery, group, kaufmann.queue_of)
         self._watchdog = Watchdog(self._celery.waiting, kaufmann.queue_of)
         self._numbers = itertools.count(1)
         self._turns = 0

@@ -33,11 +33,12 @@ from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.partitions.blocking import Blocking
 from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.errand import Errand
 from kaufmann_celery.partitions.fencing import Fencing, transactional_id
 from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, Unstable
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.ownership import Ownership
-from kaufmann_celery.partitions.until_end import UntilEnd
+from kaufmann_celery.partitions.until_end import Endless, UntilEnd
 from kaufmann_celery.pulse import Pulse
 from kaufmann_celery.settle import Counts, Settler
 from kaufmann_celery.transcoders.reading import AvroReader
@@ -60,9 +61,13 @@ _AWAY_S = 0.5
 class Ingester:
     """Consumes the service's topics until told to stop. Made by `Kaufmann.ingester()`."""
 
-    def __init__(self, kaufmann: Kaufmann, *, topics: Iterable[str] | None = None, until_end: bool = False) -> None:
-        self.config = config = kaufmann.config
-        self._topics = list(topics or config.subscription_topics)
+    def __init__(
+        self, kaufmann: Kaufmann, *, topics: Iterable[str] | None = None, until_end: bool = False,
+        errand: Errand | None = None,
+    ) -> None:  # fmt: skip
+        service = kaufmann.config
+        self.config = config = errand.reading(service) if errand else service
+        self._topics = list(errand.topics if errand else topics or config.subscription_topics)
         self._inbox = Inbox()
         self._turning = threading.Lock()
         self._stop = threading.Event()
@@ -70,13 +75,13 @@ class Ingester:
         self.counts = Counts()
         runtime = WorkerRuntime(kaufmann)
         self._kafka = KafkaOut(config)
-        failures = Failures(config, runtime.error_events)
+        failures = Failures(service, runtime.error_events)
         reader = AvroReader(runtime.registry, kaufmann.local_schemas)
         decoder = Decoder(
-            kaufmann.handlers, reader, group=config.consumer_group, max_event_bytes=config.max_event_bytes,
+            kaufmann.handlers, reader, group=service.consumer_group, max_event_bytes=config.max_event_bytes,
             ordering=Ordering(config, kaufmann.handlers),
         )  # fmt: skip
-        self._dispatcher = Dispatcher(kaufmann, decoder, failures, nudge=self._nudge)
+        self._dispatcher = Dispatcher(kaufmann, decoder, failures, nudge=self._nudge, group=config.consumer_group)
         self._consumption = Consumption(
             config, self._topics, self._inbox,
             settling=self._turning, on_revoke=self._commits_at_revoke, wants=self._wants, beat=self._pulse.beat,
@@ -91,10 +96,12 @@ class Ingester:
         life = transactional_id(config, channel)
         self._fencing = Fencing(config, runtime.ledger, own=life, fence=partial(fence, config))
         self._delivery = delivery(config, self._kafka, life, self._partitions.owned, reread=self._partitions.reread)
-        self._settler = Settler(self._kafka, self._delivery, failures, self.counts)
+        self._settler = Settler(
+            self._kafka, self._delivery, failures, self.counts, publishes=errand is None or errand.publishes
+        )
         clock = CommitClock(CommitPolicy(config.commit_threshold, config.commit_interval), time.monotonic())
         self._committer = Committer(clock, self._consumption.commit, at_once=self._delivery.commit)
-        self._until_end = UntilEnd(config, self._topics) if until_end else None
+        self._bound = errand.bound if errand else UntilEnd(config, self._topics) if until_end else Endless()
         self._blocking = Blocking(config.max_window)
         self._woken: set[str] = set()
         self._swept_at = self._turned_at = self._pin_after = 0.0
@@ -102,20 +109,16 @@ class Ingester:
         self._no_expiry_until = time.monotonic() + config.lease
 
     def run(self) -> None:
-        """Consume until `stop()`, or with `until_end` until all that was there at the start is committed. Blocks.
+        """Consume until `stop()`, or until all that is to be read is committed. Blocks.
 
         Raises what the consumer cannot go on from; the process should then end, and be started again.
         """
+        config = self.config
         log.info(
             "ingester of %s: topics %s, group %s, max_demand %d",
-            self.config.service,
-            ",".join(self._topics),
-            self.config.consumer_group,
-            self.config.max_demand,
-            extra={"action": "start"},
-        )
-        if self._until_end is not None:
-            self._until_end.start()
+            config.service, ",".join(self._topics), config.consumer_group, config.max_demand, extra={"action": "start"},
+        )  # fmt: skip
+        self._bound.start()
         self._pulse.step()
         self._wake.start()
         self._consumption.start()
@@ -179,10 +182,11 @@ class Ingester:
     def _hear(self, message: Any) -> None:
         owned = self._partitions.owned
         match message:
-            case Fetched(partition, records, position):
+            case Fetched(partition):
                 if partition in owned:
-                    owned[partition].fetched.extend(records)
-                    owned[partition].read_to = position
+                    taken = self._bound.cut(message)
+                    owned[partition].fetched.extend(taken.records)
+                    owned[partition].read_to = taken.position
             case Woken(base, pattern, events, seconds, runner):
                 self._woken.add(base)
                 if events:
@@ -224,7 +228,7 @@ class Ingester:
                 # More may wait than one round holds.
                 self._nudge(owned.ledger.base)
         for owned in self._partitions if everywhere else ():
-            self._blocking.look(owned, now, end=self._until_end.left(owned) if self._until_end else None)
+            self._blocking.look(owned, now, end=self._bound.left(owned))
             self._partitions.guarded(owned, _forget)
 
     def _ask(self, owned: OwnedPartition, found: dict[OwnedPartition, Mapping[int, bytes]]) -> None:
@@ -238,8 +242,8 @@ class Ingester:
             self._dispatcher.take(list(self._partitions), self._partitions.guarded)
 
     def _commit(self) -> None:
-        hurry = self._until_end is not None and self._until_end.is_settled(self._partitions.owned)
-        self._committer.commit_due(self._partitions.owned, time.monotonic(), hurry=hurry or self._stop.is_set())
+        hurry = self._stop.is_set() or self._bound.is_settled(self._partitions.owned)
+        self._committer.commit_due(self._partitions.owned, time.monotonic(), hurry=hurry)
 
     def _committed(self, commits: Mapping[TopicPartition, Committed], error: BaseException | None) -> None:
         self._committer.answered(commits, error, self._partitions.owned)
@@ -252,7 +256,7 @@ class Ingester:
         return commits_of(owned for owned in self._partitions if owned.partition in partitions)
 
     def _is_done(self) -> bool:
-        return self._until_end is not None and self._until_end.is_committed(self._partitions.owned)
+        return self._bound.is_committed(self._partitions.owned)
 
     def _drain(self) -> None:
         """Settle what is finished and commit it, within half of the time that a stop may take."""
@@ -266,8 +270,7 @@ class Ingester:
             or any(owned.uncommitted for owned in self._partitions)
         ):
             self._turn(self._wait())
-        if self._until_end is not None:
-            self._until_end.say_left(self._partitions)
+        self._bound.say_left(self._partitions)
 
     def _close(self) -> None:
         self._consumption.stop(self.config.shutdown_timeout / 2)
@@ -286,7 +289,7 @@ class Ingester:
     def _wants(self, partition: TopicPartition, read_to: int) -> bool:
         """Return whether the consumer should read on. Called in its thread; reads two numbers."""
         owned = self._partitions.owned.get(partition)
-        return owned is not None and owned.wants_records(read_to)
+        return owned is not None and owned.wants_records(read_to) and self._bound.wants(partition, read_to)
 
 
 def _forget(owned: OwnedPartition) -> None:

@@ -37,8 +37,11 @@ class Counts:
 class Settler:
     """Settles rounds. Blocks until Kafka has acknowledged them, or for a moment."""
 
-    def __init__(self, kafka: KafkaOut, delivery: Delivery, failures: Failures, counts: Counts) -> None:
+    def __init__(
+        self, kafka: KafkaOut, delivery: Delivery, failures: Failures, counts: Counts, *, publishes: bool = True
+    ) -> None:
         self._kafka = kafka
+        self._publishes = publishes
         self._delivery = delivery
         self._failures = failures
         self._counts = counts
@@ -58,7 +61,7 @@ class Settler:
                 # brings such outcomes back. A predecessor's wait until their records are read again: before that no
                 # commit can say that they are finished.
                 if not owned.is_finished(offset) and offset in owned.pending:
-                    outcome = self._with_dead_letter(owned, offset, decode(data))
+                    outcome = self._to_publish(owned, offset, decode(data))
                     entry = Entry(owned, offset, outcome)
                     # All of an event's records or none: what can be known before sending is asked for first.
                     why = [(one, error) for one in outcome.records if (error := self._kafka.refusal(one))]
@@ -76,6 +79,9 @@ class Settler:
             self._counts.published += len(entry.outcome.records)
             self._lettered.discard(entry.owned.position_of(entry.offset))
             entry.owned.finish(entry.offset)
+
+    def _to_publish(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> Outcome:
+        return self._with_dead_letter(owned, offset, outcome) if self._publishes else replace(outcome, records=())
 
     def _with_dead_letter(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> Outcome:
         if not (outcome.failed and self._failures.has_dead_letters) or owned.position_of(offset) in self._lettered:
@@ -123,9 +129,9 @@ class Settler:
         pending = owned.pending.get(offset)
         name = pending.decoded.name if pending else "an event"
         log.error(
-            "%s %s at %s became an error event: %s after %d attempts",
-            name, pending.decoded.id if pending else "", owned.position_of(offset), outcome.error_type,
-            outcome.attempts,
+            "%s %s at %s %s: %s after %d attempts",
+            name, pending.decoded.id if pending else "", owned.position_of(offset),
+            "became an error event" if self._publishes else "failed", outcome.error_type, outcome.attempts,
             extra={
                 "action": "error_event", "event": name, "topic": owned.partition.topic,
                 "partition": owned.partition.partition, "offset": offset,

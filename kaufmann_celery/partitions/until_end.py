@@ -1,4 +1,4 @@
-"""`--until-end`: when all that was in the topics at the start is settled and committed."""
+"""How far an ingester reads: for ever, or until all that was in the topics at the start is settled and committed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,47 @@ from kaufmann_celery.config import Config
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.kafka_io.options import client_options
 from kaufmann_celery.partitions.blocking import say
+from kaufmann_celery.partitions.messages import Fetched
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 #: Seconds between looks at what other ingesters of the group have committed.
 _LOOK_EVERY_S = 1.0
 
 
-class UntilEnd:
+class Endless:
+    """Reads for ever. Used by the ingester's loop alone, but for `wants`."""
+
+    def start(self) -> None:
+        """Look where the end is."""
+
+    def wants(self, partition: TopicPartition, read_to: int) -> bool:  # noqa: ARG002 - for who reads less
+        """Return whether anything from *read_to* on is to be read. Called in the consumer's thread."""
+        return True
+
+    def cut(self, fetched: Fetched) -> Fetched:
+        """Return what is to be taken of *fetched*."""
+        return fetched
+
+    def left(self, owned: OwnedPartition) -> int | None:  # noqa: ARG002 - as above
+        """Return the end that *owned* has not reached yet; None where it has, or where there is none."""
+        return None
+
+    def say_left(self, partitions: Iterable[OwnedPartition]) -> None:
+        """Log what holds back each partition that is not at its end."""
+        for owned in partitions:
+            if (end := self.left(owned)) is not None:
+                say(owned, f"stopped before the end, offset {end}")
+
+    def is_settled(self, owned: Mapping[TopicPartition, OwnedPartition]) -> bool:  # noqa: ARG002 - as above
+        """Return whether, in the partitions owned here, only the commit is missing."""
+        return False
+
+    def is_committed(self, owned: Mapping[TopicPartition, OwnedPartition]) -> bool:  # noqa: ARG002 - as above
+        """Return whether the group's commits have reached every end."""
+        return False
+
+
+class UntilEnd(Endless):
     """The end of each partition as it was at the start."""
 
     def __init__(self, config: Config, topics: Iterable[str]) -> None:
@@ -53,12 +87,6 @@ class UntilEnd:
         """Return the end that *owned* has not reached yet; None where it has."""
         end = self._ends.get(owned.partition, 0)
         return end if owned.watermark.safe_offset < end else None
-
-    def say_left(self, partitions: Iterable[OwnedPartition]) -> None:
-        """Log what holds back each partition that is not at its end."""
-        for owned in partitions:
-            if (end := self.left(owned)) is not None:
-                say(owned, f"stopped before the end, offset {end}")
 
     def is_settled(self, owned: Mapping[TopicPartition, OwnedPartition]) -> bool:
         """Return whether, in the partitions owned here, only the commit is missing."""

@@ -54,7 +54,7 @@ class Scene:
         error_events = ErrorEvents(kaufmann.config, Composer(kaufmann.config, AvroWriter(registry)), FieldsOf(registry))
         self.decodes = Decodes(lane)
         self.dispatcher = Dispatcher(
-            kaufmann, self.decodes, Failures(kaufmann.config, error_events), nudge=lambda _: None
+            kaufmann, self.decodes, Failures(kaufmann.config, error_events), nudge=lambda _: None, group="orders"
         )
 
     def take(self, *owned: OwnedPartition) -> None:
