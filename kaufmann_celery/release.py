@@ -1,4 +1,4 @@
-"""What a release does before its processes start: schemas to the registry."""
+"""What a release does before its processes start: schemas to the registry, a service's state made anew."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kaufmann_celery.transcoders.avro_parse import ParsedSchema, parse
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
+    from kaufmann_celery.operations.reinit import Replayed
 
 _ERROR_SUBJECT = "event.error"
 
@@ -113,6 +114,28 @@ def reset_schemas(app: Kaufmann, *, check: bool = False) -> list[SchemaReport]:
         except UnavailableError as error:
             raise ReleaseInterrupted(f"not all are registered again: {error}", reports.values()) from error
     return list(reports.values())
+
+
+def reinit_service(
+    app: Kaufmann,
+    starting_offset: str | int = "earliest",
+    target_offset: str | int = "latest",
+    publish: bool = False,  # noqa: FBT001, FBT002 - KaufmannEx's arguments, in its order
+) -> Replayed:
+    """Replay what the service consumes, in each partition from *starting_offset* up to *target_offset*. Blocks.
+
+    Each is `earliest`, `latest`, `committed`, an offset, or a time (`2026-01-31T12:00:00`, `24h`). Handlers run in the
+    service's workers; what they emit is published only with *publish*. In the end the group's offsets are at the
+    target. One that was ended in the middle goes on with the next call for the same.
+
+    Raises `KaufmannError` where the group is active or there are no such places, and `UnavailableError`.
+    """
+    from kaufmann_celery.operations.begun import Asked
+    from kaufmann_celery.operations.progress import SaidNowAndThen, logged
+    from kaufmann_celery.operations.reinit import plan_reinit, reinit
+
+    plan = plan_reinit(app, Asked(str(starting_offset), str(target_offset), publish))
+    return reinit(app, plan, tell=SaidNowAndThen(plan.left, logged("reinit")))
 
 
 class _Checks:

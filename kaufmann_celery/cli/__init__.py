@@ -24,6 +24,7 @@ _COMMANDS = {
     "handlers": "kaufmann_celery.cli.inspecting:handlers",
     "migrate-schemas": "kaufmann_celery.cli.releasing:migrate_schemas",
     "reset-schemas": "kaufmann_celery.cli.releasing:reset_schemas",
+    "reinit-service": "kaufmann_celery.cli.replaying:reinit_service",
     "offsets": "kaufmann_celery.cli.moving:offsets",
     "local": "kaufmann_celery.local.commands:local",
 }

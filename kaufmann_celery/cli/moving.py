@@ -15,27 +15,26 @@ from kaufmann_celery.cli.service import log_to_stderr, service
 
 if TYPE_CHECKING:
     from kaufmann_celery.kafka_io.group_offsets import KafkaView
-    from kaufmann_celery.operations.offsets import Choice, Move
+    from kaufmann_celery.operations.offsets import Move
     from kaufmann_celery.operations.places import Place
 
 _FORMS = ("to_earliest", "to_latest", "to_offset", "to_datetime", "shift_by")
 
 
-def choice_of(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> Choice | None:
-    """Read `T[:P,…]`, each topic once or more; None where none is given."""
-    chosen: dict[str, frozenset[int] | None] = {}
-    for value in values:
-        topic, colon, numbers = value.partition(":")
-        parts = numbers.split(",") if colon else []
-        if not topic or not all(part.isdecimal() for part in parts):
-            raise click.BadParameter(f"expected TOPIC or TOPIC:PARTITION,…, got {value}", ctx, param)
-        known = chosen.get(topic, frozenset())
-        chosen[topic] = known | frozenset(map(int, parts)) if colon and known is not None else None
-    return chosen or None
+def checked_topics(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts where each is `T` or `T:P,…`."""
+    from kaufmann_celery.operations.offsets import choice_of
+    from kaufmann_celery.operations.places import NoSuchPlace
+
+    try:
+        choice_of(texts)
+    except NoSuchPlace as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    return texts
 
 
 topic_option = click.option(
-    "--topic", "choice", metavar="T[:P,…]", multiple=True, callback=choice_of,
+    "--topic", "topics", metavar="T[:P,…]", multiple=True, callback=checked_topics,
     help="Only this topic, or these partitions of it; may be given more than once.",
 )  # fmt: skip
 
@@ -55,24 +54,24 @@ def offsets() -> None:
 @execute_option
 @as_json_option
 @click.pass_context
-def reset(ctx: click.Context, /, choice: Choice | None, execute: bool, as_json: bool, **forms: Any) -> None:  # noqa: FBT001 - click calls it by name
+def reset(ctx: click.Context, /, topics: tuple[str, ...], execute: bool, as_json: bool, **forms: Any) -> None:  # noqa: FBT001 - click calls it by name
     """Move the group to another place in each partition, and its ledger with it.
 
     Shows from where to where; does it with --execute. Refused while the group has members.
     """
-    from kaufmann_celery.operations.offsets import move, plan_moves, refuse_active
+    from kaufmann_celery.operations.offsets import choice_of, move, plan_moves, refuse_active
 
     log_to_stderr("WARNING", kafka=logging.CRITICAL)
     place = _place(ctx, forms)
     kaufmann = service(ctx)
-    view, moves = plan_moves(kaufmann, place, choice)
+    view, moves = plan_moves(kaufmann, place, choice_of(topics))
     if not (execute and as_json):
         _show(kaufmann.config.consumer_group, view, moves, as_json=as_json, executed=False)
     refuse_active(view, kaufmann.config)
     if not execute:
         click.echo("nothing was changed: give --execute to move the offsets", err=True)
         return
-    move(kaufmann, moves)
+    move(kaufmann, {one.where: one.after for one in moves})
     if as_json:
         _show(kaufmann.config.consumer_group, view, moves, as_json=True, executed=True)
     else:
@@ -80,7 +79,7 @@ def reset(ctx: click.Context, /, choice: Choice | None, execute: bool, as_json: 
 
 
 def _place(ctx: click.Context, forms: dict[str, Any]) -> Place:
-    from kaufmann_celery.operations.places import NoSuchPlace, Place, milliseconds, time_of
+    from kaufmann_celery.operations.places import Place, milliseconds, time_of
 
     given = [(name, value) for name, value in forms.items() if value is not None and value is not False]
     if len(given) != 1:
@@ -88,10 +87,7 @@ def _place(ctx: click.Context, forms: dict[str, Any]) -> Place:
         raise click.UsageError(f"where to? Give one of {names}", ctx)
     name, value = given[0]
     if name == "to_datetime":
-        try:
-            return Place("time", milliseconds(time_of(value)))
-        except NoSuchPlace as error:
-            raise click.BadParameter(str(error), ctx, param_hint="--to-datetime") from error
+        return Place("time", milliseconds(time_of(value)))
     if name in ("to_earliest", "to_latest"):
         return Place("earliest" if name == "to_earliest" else "latest")
     return Place("offset" if name == "to_offset" else "shift", value)

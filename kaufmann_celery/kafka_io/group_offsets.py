@@ -95,10 +95,16 @@ class GroupReader:
         found = _asked(lambda: self._offsets(list(partitions), moment_ms))
         return {partition: offset for partition, offset in found.items() if offset >= 0}
 
-    def move(self, offsets: Mapping[TopicPartition, int], metadata: str = "") -> None:
-        """Commit *offsets* for the group. Raises `GroupActive` where it has members, `KaufmannError` where refused."""
+    def kept(self) -> dict[TopicPartition, tuple[int, str]]:
+        """Return the group's commits as they are, each with its metadata, whatever the topics."""
         group = self._config.consumer_group
-        commits = {where: OffsetAndMetadata(offset, metadata, -1) for where, offset in offsets.items()}
+        found = _asked(lambda: _patiently(lambda: self._admin.list_group_offsets({group: None})[group]))
+        return {where: (one.offset, one.metadata or "") for where, one in found.items() if one.offset >= 0}
+
+    def move(self, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str] | None = None) -> None:
+        """Commit *offsets* for the group. Raises `GroupActive` where it has members, `KaufmannError` where refused."""
+        group, said = self._config.consumer_group, metadata or {}
+        commits = {where: OffsetAndMetadata(offset, said.get(where, ""), -1) for where, offset in offsets.items()}
         answers = _asked(lambda: _patiently(lambda: self._admin.alter_group_offsets(group, commits)))
         refused = {where: error for where, error in answers.items() if error is not kafka_errors.NoError}
         if any(issubclass(error, _ACTIVE) for error in refused.values()):

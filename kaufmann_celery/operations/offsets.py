@@ -21,11 +21,24 @@ if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.config import Config
 
+#: Seconds in which Kafka must answer.
+CONNECT_TIMEOUT_S = 8.0
+
 #: Topic -> numbers of partitions, None = all of them.
 Choice = Mapping[str, frozenset[int] | None]
 
-#: Seconds in which Kafka must answer.
-CONNECT_TIMEOUT_S = 8.0
+
+def choice_of(texts: Iterable[str]) -> Choice | None:
+    """Read `TOPIC` and `TOPIC:0,2`; None where there are none. Raises `NoSuchPlace`."""
+    found: dict[str, frozenset[int] | None] = {}
+    for text in texts:
+        topic, colon, numbers = text.partition(":")
+        parts = numbers.split(",") if colon else []
+        if not topic or not all(part.isdecimal() for part in parts):
+            raise NoSuchPlace(f"expected TOPIC or TOPIC:PARTITION,…, got {text}")
+        known = found.get(topic, frozenset())
+        found[topic] = known | frozenset(map(int, parts)) if colon and known is not None else None
+    return found or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +90,28 @@ def plan_moves(kaufmann: Kaufmann, place: Place, choice: Choice | None = None) -
     return view, moves
 
 
-def move(kaufmann: Kaufmann, moves: Sequence[Move]) -> None:
-    """Carry the moves out. The ledger goes first: what Kafka then says is all there is.
+def move(kaufmann: Kaufmann, offsets: Mapping[TopicPartition, int], config: Config | None = None) -> None:
+    """Have the group of *config* (None: the service's) go on at *offsets*. Its ledgers go first.
 
-    Raises `GroupActive` where the group has members: nothing is changed, or, where one came just now, only the ledger
-    is, from which that member recovers. Raises `UnavailableError`; then call it again.
+    What Kafka then says is all there is. Raises `GroupActive` where the group has members: nothing is changed, or,
+    where one came just now, only the ledger is, from which that member recovers. Raises `UnavailableError`; then call
+    it again.
     """
-    with group_reader(kaufmann.config) as reader:
+    config = config or kaufmann.config
+    with group_reader(config) as reader:
         view = reader.view()
-        refuse_active(view, kaufmann.config)
-        connection = connect(kaufmann.config.redis_url, kaufmann.transport_options)
-        try:
-            clear(connection, [ledger_base(kaufmann.config, view, one.where) for one in moves])
-        finally:
-            connection.close()
-        reader.move({one.where: one.after for one in moves})
+        refuse_active(view, config)
+        forget_ledgers(kaufmann, config, view, offsets)
+        reader.move(offsets)
+
+
+def forget_ledgers(kaufmann: Kaufmann, config: Config, view: KafkaView, partitions: Iterable[TopicPartition]) -> None:
+    """Throw the ledgers of the group of *config* away. Raises `UnavailableError`."""
+    connection = connect(config.redis_url, kaufmann.transport_options)
+    try:
+        clear(connection, [ledger_base(config, view, where) for where in partitions])
+    finally:
+        connection.close()
 
 
 def refuse_active(view: KafkaView, config: Config) -> None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from kaufmann_celery.errors import ConfigError
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 Kind = Literal["earliest", "latest", "committed", "offset", "time", "shift"]
 
 
-class NoSuchPlace(ValueError):
+class NoSuchPlace(ConfigError):
     """What is asked for is no place, or none that a partition has."""
 
 

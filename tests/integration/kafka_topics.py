@@ -150,6 +150,17 @@ class Bystander:
         for one in sent:
             one.get(timeout=DEADLINE_S)
 
+    def send_aborted(self, topic: str, key: bytes, count: int = 1) -> None:
+        """Write records to partition 0 and abort: they take offsets, and so does the marker behind them."""
+        producer: Any = KafkaProducer(bootstrap_servers=self._brokers, transactional_id=f"{topic}.aborted")
+        producer.init_transactions()
+        producer.begin_transaction()
+        for _ in range(count):
+            producer.send(topic, b"aborted", key=key, partition=0)
+        producer.flush()
+        producer.abort_transaction()
+        producer.close()
+
     def send_nothing(self, topic: str, headers: Sequence[tuple[str, bytes]]) -> Position:
         """Write a record without key and value, as other clients can, and return where it stands."""
         producer: Any = KafkaProducer(bootstrap_servers=self._brokers, key_serializer=_Nothing())

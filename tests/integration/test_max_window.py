@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-from kafka import KafkaProducer
 
 from tests.integration.jobs import RECOVERY_S, jobs
 from tests.integration.service_process import eventually
@@ -54,14 +51,7 @@ def test_a_gap_that_is_longer_than_the_window_is_passed(stack: dict[str, str], t
     settings = {"max_demand": "10", "max_window": str(_WINDOW)}
     with jobs(tmp_path, stack, name="gap", settings=settings) as service:
         before = service.ask(5, partition=0)
-        producer: Any = KafkaProducer(bootstrap_servers=stack["KAUFMANN_BROKERS"], transactional_id=service.name)
-        producer.init_transactions()
-        producer.begin_transaction()
-        for _ in range(5 * _WINDOW):
-            producer.send(service.name, key=b"job.asked", value=b"aborted", partition=0)
-        producer.flush()
-        producer.abort_transaction()
-        producer.close()
+        service.scene.kafka.send_aborted(service.name, b"job.asked", 5 * _WINDOW)
         after = service.ask(5, partition=0)
         service.worker()
         service.ingester()

@@ -81,6 +81,10 @@ class Commands:
         process.send_signal(number)
         process.wait(DEADLINE_S)
 
+    def signal(self, label: str, number: int = signal.SIGTERM) -> None:
+        """Send a signal to the process alone; `exit_code` waits for its end."""
+        self._running[label].send_signal(number)
+
     @contextmanager
     def frozen(self, label: str) -> Iterator[None]:
         """Have the process, but not its children, stand still for the length of the block."""
