@@ -64,7 +64,7 @@ MUTATIONS = (
         (
             (
                 "ledger/lua/begin.lua",
-                "if claim_of(offset) == tonumber(ARGV[i + 1]) and (not holder or (again and holder == ARGV[2])) then",
+                "if d_of(claims[i]) == ARGV[4 + 2 * i] and (not holders[i] or (again and holders[i] == ARGV[2])) then",
                 "if true then",
             ),
         ),
@@ -105,7 +105,7 @@ MUTATIONS = (
     ),
     Mutation(
         "finished marks",
-        (("ledger/lua/settle.lua", "redis.call('ZADD', KEYS[6], ARGV[i], ARGV[i])", ""),),
+        (("ledger/lua/settle.lua", "redis.call('ZADD', KEYS[6], unpack(marks))", ""),),
         ("ingester-kill",),
         (_REPEATS,),
     ),

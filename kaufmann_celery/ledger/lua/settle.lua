@@ -9,5 +9,7 @@ for _, offset in ipairs(offsets) do
   marks[#marks + 1] = offset
 end
 drop(offsets)
-if #offsets > 0 then redis.call('ZADD', KEYS[6], unpack(marks)) end
+if #offsets > 0 then
+  redis.call('ZADD', KEYS[6], unpack(marks))
+end
 return 'OK'
