@@ -20,7 +20,7 @@ from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
-from kaufmann_celery.kafka_io.faults import mend, passes
+from kaufmann_celery.kafka_io.faults import mend, passes, position_of
 from kaufmann_celery.kafka_io.options import consumer_options
 from kaufmann_celery.kafka_io.reach import Reach, look_for
 from kaufmann_celery.partitions.commit_metadata import Committed
@@ -174,8 +174,8 @@ class Consumption:
     def _hand_over_positions(self) -> None:
         """Tell how far the position came over what are no records: markers of transactions."""
         for partition, read_to in tuple(self._read_to.items()):
-            position = self._consumer.position(partition) if partition in self._owned else read_to
-            if position > read_to:
+            position = position_of(self._consumer, partition) if partition in self._owned else None
+            if position is not None and position > read_to:
                 self._read_to[partition] = position
                 self._inbox.put(Fetched(partition, [], position))
 

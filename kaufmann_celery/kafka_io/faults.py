@@ -1,9 +1,10 @@
-"""Which of kafka-python's errors pass by themselves, and two faults of its consumer that are made up for."""
+"""Which of kafka-python's errors pass by themselves, and what its consumer does not do well enough by itself."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
 
@@ -25,3 +26,12 @@ def mend(consumer: Any) -> None:
         fetcher._next_partition_records = None
     if coordinator._join_task is not None:
         coordinator.rejoin_needed = True
+
+
+def position_of(consumer: Any, partition: TopicPartition) -> int | None:
+    """Return the offset that is read next, as far as the consumer knows; None where it does not, or lost *partition*.
+
+    Its own `position()` may ask Kafka, and looks at every partition to answer for one.
+    """
+    state = consumer._subscription.assignment.get(partition)
+    return None if state is None or state.position is None else int(state.position.offset)
