@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kaufmann_celery.errors import EventError
 from kaufmann_celery.registry.client import Reference
-from kaufmann_celery.testing.fake_registry.avro_compatibility import incompatibilities
+from kaufmann_celery.transcoders.avro_compatibility import misfits
 from kaufmann_celery.transcoders.avro_parse import ParsedSchema, parse
 
 LEVELS: Final = ("NONE", *(f"{way}{all_}" for way in ("BACKWARD", "FORWARD", "FULL") for all_ in ("", "_TRANSITIVE")))
@@ -183,8 +183,8 @@ class SchemaStore:
 
     def _faults(self, new: ParsedSchema, earlier: Version, level: str) -> list[str]:
         old = self._parsed(earlier.schema.text, earlier.schema.references)
-        backward = incompatibilities(new, old) if level.startswith(("BACKWARD", "FULL")) else []
-        forward = incompatibilities(old, new) if level.startswith(("FORWARD", "FULL")) else []
+        backward = misfits(new, old) if level.startswith(("BACKWARD", "FULL")) else []
+        forward = misfits(old, new) if level.startswith(("FORWARD", "FULL")) else []
         return [*backward, *forward]
 
     def _parsed(self, text: str, references: Iterable[Reference]) -> ParsedSchema:
