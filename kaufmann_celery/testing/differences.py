@@ -19,7 +19,7 @@ def differences(expected: Any, emitted: Any, path: str = "payload") -> Iterator[
                 yield from differences(expected[key], emitted[key], where)
     elif _is_array(expected) and _is_array(emitted):
         yield from _array_differences(expected, emitted, path)
-    elif expected != emitted:
+    elif not _is_same(expected, emitted):
         yield f"{path}: expected {expected!r}, got {emitted!r}"
 
 
@@ -36,3 +36,10 @@ def _array_differences(expected: Sequence[Any], emitted: Sequence[Any], path: st
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, list | tuple)
+
+
+def _is_same(expected: Any, emitted: Any) -> bool:
+    """Tell True from 1, which Python does not, and take one NaN for another, which Python does not either."""
+    if isinstance(expected, bool) is not isinstance(emitted, bool):
+        return False
+    return bool(expected == emitted or (expected != expected and emitted != emitted))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ from kaufmann_celery.worker.runtime import standing_in
 
 _Answer = TypeVar("_Answer")
 #: Whose lines stand between a handler's and whoever reads its traceback.
-_NOT_THE_USERS = tuple(str(Path(str(one.__file__)).parent) for one in (kaufmann_celery, celery, asyncio))
+_NOT_THE_USERS = tuple(f"{Path(str(one.__file__)).parent}{os.sep}" for one in (kaufmann_celery, celery, asyncio))
 
 
 @dataclass(frozen=True, slots=True)

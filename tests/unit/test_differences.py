@@ -20,6 +20,9 @@ from kaufmann_celery.testing.differences import differences
         ({"a": (1,)}, {"a": [1]}, []),
         ([1], [1, {"b": 2}], ["payload[1]: expected nothing, got {'b': 2}"]),
         ([1, 2], [1], ["payload[1]: expected 2, got nothing"]),
+        ({"a": 1}, {"a": 1.0}, []),
+        ({"a": 1}, {"a": True}, ["payload.a: expected 1, got True"]),
+        ({"a": float("nan")}, {"a": float("nan")}, []),
         ({"a": {"b": None}}, {"a": {"b": ""}}, ["payload.a.b: expected None, got ''"]),
         ({"a": {"b": 1}}, {"a": [1]}, ["payload.a: expected {'b': 1}, got [1]"]),
         ({"a": 1, "b": 2}, {"b": 3, "c": 4}, [
