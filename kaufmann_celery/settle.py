@@ -8,7 +8,7 @@ pass waits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kaufmann_celery.event import Position
@@ -56,6 +56,8 @@ class Settler:
         """
         entries, refused = [], []
         for owned, outcomes in found.items():
+            # Not after what is to be published: Kafka may be away, and the ledger not have heard of it the last time.
+            guarded(owned, lambda owned: _tell_finished(owned, found[owned]))
             for offset, data in outcomes.items():
                 # Never publish again for what Kafka, or a mark, already holds as finished: a ledger that lost its tail
                 # brings such outcomes back. A predecessor's wait until their records are read again: before that no
@@ -95,8 +97,7 @@ class Settler:
     def _tell(self, owned: OwnedPartition, outcomes: Mapping[int, bytes], refused: Sequence[Refused]) -> None:
         """Have the ledger know what is finished, and what became of events whose records Kafka refuses for good."""
         refused = [one for one in refused if one.entry.owned is owned]
-        if finished := [offset for offset in outcomes if owned.is_finished(offset)]:
-            owned.ledger.settle(finished)
+        _tell_finished(owned, outcomes)
         if cut := {one.entry.offset: self._cut(one).encode() for one in refused if one.left.failed}:
             owned.ledger.conclude(cut)
         failed = [one for one in refused if not one.left.failed]
@@ -137,3 +138,8 @@ class Settler:
                 "partition": owned.partition.partition, "offset": offset,
             },
         )  # fmt: skip
+
+
+def _tell_finished(owned: OwnedPartition, outcomes: Iterable[int]) -> None:
+    if finished := [offset for offset in outcomes if owned.is_finished(offset)]:
+        owned.ledger.settle(finished)

@@ -29,8 +29,9 @@ class Run:
     ended: float | None = None
     #: `ok`, `retry` (the handler failed and is to run again) or `failed`; None where it never ended.
     status: str | None = None
-    #: It killed its own process.
+    #: It killed its own process, and when it was about to.
     dies: bool = False
+    died: float | None = None
 
 
 @dataclass
@@ -76,5 +77,5 @@ def read(lines: Iterable[str]) -> tuple[list[Run], float]:
         elif kind == "E":
             runs[run] = replace(runs[run], ended=at, status=words[0])
         else:
-            runs[run] = replace(runs[run], dies=True)
+            runs[run] = replace(runs[run], dies=True, died=at)
     return list(runs.values()), max(shifts, default=0.0) - min(shifts, default=0.0)

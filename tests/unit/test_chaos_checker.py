@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.evidence import Commit, Evidence, Ownership, Sample, Sent
+from tests.chaos.journal import Run
 from tests.unit.chaos_evidence import EVENTS, START, fault, good, judged, life, metadata, off, output, run
 
 ORDERINGS = ("unordered", "key", "partition")
@@ -315,6 +316,27 @@ class TestOrder:
 
         assert off(evidence) == {}
 
+    def test_one_that_killed_its_process_ran_until_then(self) -> None:
+        """What the next one may have waited for is its error event, a few milliseconds later."""
+        evidence = good(ordering="key")
+        evidence.sent[4] = replace(evidence.sent[4], kind="deadly")
+        evidence.sent[5] = replace(evidence.sent[5], at=START + 4.34)
+        evidence.runs[5] = run(5, at=-0.65)
+        evidence.published[4:6] = [
+            output(4, at=0.34, index=-1, error_type="WorkerDied"), output(5, at=-0.5)
+        ]  # fmt: skip
+
+        def deaths(seconds: float) -> list[Run]:
+            return [
+                run(4, at=at, lasts=None, dies=True, pid=int(100 * at), died=START + 4 + at + seconds)
+                for at in (0.1, 0.2, 0.3)
+            ]
+
+        evidence.runs[4:5] = deaths(0.005)
+        assert off(evidence) == {}
+        evidence.runs[4:7] = deaths(0.06)
+        assert ORDER in off(evidence)
+
     def test_repeats_after_a_loss_go_back_without_being_out_of_order(self) -> None:
         evidence = good(ordering="key")
         evidence.runs += [run(number, at=9.25 - number + number / 100, lasts=0.005, pid=22) for number in range(4)]
@@ -369,16 +391,14 @@ def test_more_than_max_demand_is_off_where_the_ingester_claimed_it_itself() -> N
     assert off(evidence) == {"more than max_demand outstanding": 1}
 
 
-def test_claims_that_a_redis_without_its_last_moments_brought_back_are_nobodys() -> None:
+def test_what_is_finished_is_not_outstanding_though_the_ledger_has_not_heard_of_it() -> None:
     evidence = good()
-    evidence.samples.append(Sample(START + 6, "one", 51, 51, places=((0, 3), *((0, 100 + one) for one in range(50)))))
+    many = tuple((0, number) for number in range(3, 54))
+    evidence.samples.append(Sample(START + 3.2, "one", 51, 51, places=many))
     assert off(evidence) == {"more than max_demand outstanding": 1}
 
-    evidence.incidents.append(fault("redis-tail-lost", 4, lost_from=START + 3.5))
+    evidence.samples[-1] = Sample(START + 3.4, "one", 51, 51, places=many)
     assert off(evidence) == {}
-
-    evidence.incidents[:] = [fault("redis-tail-lost", 7, lost_from=START + 6.5)]
-    assert off(evidence) == {"more than max_demand outstanding": 1}
 
 
 def test_a_process_that_ended_by_itself_is_off() -> None:

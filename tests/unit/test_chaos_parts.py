@@ -99,6 +99,8 @@ def test_the_journal_tells_runs_that_ended_from_those_that_did_not(tmp_path: Pat
     assert one.ended is not None
     assert one.started <= one.ended
     assert (other.attempt, other.status, other.ended, other.dies) == (2, None, None, True)
+    assert other.died is not None
+    assert other.started <= other.died
     assert shift < 0.01
 
 

@@ -51,7 +51,7 @@ class Faulted:
         for run in evidence.runs:
             self._by_pid[run.pid].append(run)
             if run.dies:
-                self._deaths[run.pid].append(run.started + _SLACK_S)
+                self._deaths[run.pid].append(run.started + _SLACK_S if run.died is None else run.died)
 
     def interruption(self, run: Run) -> Interruption | None:
         """Return what kept *run* from being reported; None where it surely was."""
