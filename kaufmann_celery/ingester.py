@@ -118,7 +118,7 @@ class Ingester:
             "ingester of %s: topics %s, group %s, max_demand %d",
             config.service, ",".join(self._topics), config.consumer_group, config.max_demand, extra={"action": "start"},
         )  # fmt: skip
-        self._bound.start()
+        self._bound.start(self._consumption.begin)
         self._pulse.step()
         self._wake.start()
         self._consumption.start()

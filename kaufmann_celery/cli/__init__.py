@@ -25,6 +25,7 @@ _COMMANDS = {
     "migrate-schemas": "kaufmann_celery.cli.releasing:migrate_schemas",
     "reset-schemas": "kaufmann_celery.cli.releasing:reset_schemas",
     "reinit-service": "kaufmann_celery.cli.replaying:reinit_service",
+    "errors": "kaufmann_celery.cli.failed_events:errors",
     "offsets": "kaufmann_celery.cli.moving:offsets",
     "local": "kaufmann_celery.local.commands:local",
 }
@@ -41,6 +42,8 @@ Examples:
   kaufmann -A service publish order.placed --payload - < orders.jsonl
   kaufmann -A service events orders --follow --name 'order.*'
   kaufmann -A service status --fail-above 1000
+  kaufmann -A service errors list --since 24h
+  kaufmann -A service errors replay --name order.placed --execute
 """
 
 

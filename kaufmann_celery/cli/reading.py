@@ -47,7 +47,7 @@ def events(
     No consumer group is involved. In place of `payload`, what cannot be decoded has `error`. What arrives from now on,
     and nothing else, is shown by `--follow -n 0`.
     """
-    from kaufmann_celery.cli.topic_reader import TopicReader
+    from kaufmann_celery.kafka_io.topic_reader import TopicReader
 
     log_to_stderr("WARNING", kafka=logging.CRITICAL)
     kaufmann = service(ctx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Seconds in which Kafka must answer.
 CONNECT_TIMEOUT_S = 8.0
+#: Seconds after which a member that was killed is out of its group, and those between looks.
+_LEAVES_AFTER_S = 15.0
+_LOOK_EVERY_S = 0.5
 
 #: Topic -> numbers of partitions, None = all of them.
 Choice = Mapping[str, frozenset[int] | None]
@@ -119,6 +123,16 @@ def refuse_active(view: KafkaView, config: Config) -> None:
     if view.is_active:
         members = "; ".join(map(str, view.members)) or f"state {view.state}"
         raise GroupActive(f"group {config.consumer_group} is active: {members}. Stop its ingesters first")
+
+
+def await_no_members(config: Config, what: str) -> None:
+    """Wait until one that was killed is out of the group of *config*; raise `GroupActive` where one lives."""
+    deadline = time.monotonic() + _LEAVES_AFTER_S
+    with group_reader(config) as reader:
+        while (view := reader.view()).is_active:
+            if time.monotonic() >= deadline:
+                raise GroupActive(f"another {what} of this group is at work: {'; '.join(map(str, view.members))}")
+            time.sleep(_LOOK_EVERY_S)
 
 
 def chosen(view: KafkaView, choice: Choice | None, config: Config) -> list[TopicPartition]:

@@ -7,7 +7,6 @@ the middle, the next call goes on from the commits of the one to the ends in the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from kaufmann_celery.errors import KaufmannError
 from kaufmann_celery.kafka_io.group_offsets import GroupActive, KafkaView
 from kaufmann_celery.operations.begun import Asked, Part, Reinit, read_back
 from kaufmann_celery.operations.offsets import (
+    await_no_members,
     choice_of,
     chosen,
     forget_ledgers,
@@ -34,10 +34,6 @@ from kaufmann_celery.partitions.errand import Errand
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.ingester import Ingester
-
-#: Seconds after which a member that was killed is out of its group, and those between looks.
-_LEAVES_AFTER_S = 15.0
-_LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,8 @@ def plan_reinit(kaufmann: Kaufmann, asked: Asked | None = None, *, anew: bool = 
     What was begun goes on, unless *anew*. Raises `KaufmannError` where something else was begun, the group is active or
     there are no such places, `ConfigError` where they can be none, and `UnavailableError`.
     """
-    config = kaufmann.config
+    config, wanted = kaufmann.config, asked or Asked()
+    begin_at, end_at, choice = place_of(wanted.begin), place_of(wanted.end), choice_of(wanted.topics)
     with group_reader(config) as reader:
         view = reader.view()
         refuse_active(view, config)
@@ -66,12 +63,11 @@ def plan_reinit(kaufmann: Kaufmann, asked: Asked | None = None, *, anew: bool = 
             if asked not in (None, begun.asked):
                 raise KaufmannError(f"another reinit was begun: {begun.asked}; give this to go on with it, or --anew")
             return begun
-        asked = asked or Asked()
-        partitions = chosen(view, choice_of(asked.topics), config)
+        partitions = chosen(view, choice, config)
         # There is nothing to be had of an empty one, wherever one looks.
         full = [where for where in partitions if view.ends[where] > view.firsts[where]]
-        begins = offsets_of(reader, view, place_of(asked.begin), full)
-        ends = offsets_of(reader, view, place_of(asked.end), full)
+        begins = offsets_of(reader, view, begin_at, full)
+        ends = offsets_of(reader, view, end_at, full)
     _refuse_backwards(begins, ends)
     parts = []
     for where in partitions:
@@ -79,7 +75,7 @@ def plan_reinit(kaufmann: Kaufmann, asked: Asked | None = None, *, anew: bool = 
         commit = view.commits.get(where)
         before = None if commit is None else commit.offset
         parts.append(Part(where.topic, where.partition, begin, end, begin, view.firsts[where], before))
-    return Reinit(asked, tuple(parts), goes_on=False)
+    return Reinit(wanted, tuple(parts), goes_on=False)
 
 
 def reinit(
@@ -94,7 +90,7 @@ def reinit(
 
     kaufmann.load()
     own = _own(kaufmann.config)
-    _await_no_members(own)
+    await_no_members(own, "reinit")
     if not plan.goes_on:
         _begin(kaufmann, own, plan)
     ends = {part.where: part.end for part in plan.parts}
@@ -163,16 +159,6 @@ def _has_reached(own: Config, ends: Mapping[TopicPartition, int]) -> bool:
     with group_reader(own) as reader:
         kept = reader.kept()
     return all(kept.get(where, (0, ""))[0] >= end for where, end in ends.items())
-
-
-def _await_no_members(own: Config) -> None:
-    """Wait until an earlier call that was killed is out of the group; raise `GroupActive` where one lives."""
-    deadline = time.monotonic() + _LEAVES_AFTER_S
-    with group_reader(own) as reader:
-        while (view := reader.view()).is_active:
-            if time.monotonic() >= deadline:
-                raise GroupActive(f"another reinit of this service is at work: {'; '.join(map(str, view.members))}")
-            time.sleep(_LOOK_EVERY_S)
 
 
 def _refuse_backwards(begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:

@@ -9,7 +9,7 @@ from kafka import TopicPartition
 from kaufmann_celery.config import Config
 from kaufmann_celery.partitions.messages import Fetched
 from kaufmann_celery.partitions.owned import OwnedPartition
-from kaufmann_celery.partitions.until_end import UntilEnd
+from kaufmann_celery.partitions.until_end import GoTo, UntilEnd
 
 #: Takes how many offsets are finished.
 Tell = Callable[[int], None]
@@ -30,7 +30,7 @@ class Stretch(UntilEnd):
         self._reached = dict(begins)
         self._tell = tell
 
-    def start(self) -> None:
+    def start(self, go_to: GoTo) -> None:
         """Nothing: the ends stay where they were, whatever is written meanwhile."""
 
     def wants(self, partition: TopicPartition, read_to: int) -> bool:

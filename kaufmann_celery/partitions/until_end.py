@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -20,11 +20,15 @@ from kaufmann_celery.partitions.owned import OwnedPartition
 _LOOK_EVERY_S = 1.0
 
 
+#: Has the records of a partition from an offset on read next.
+GoTo = Callable[[TopicPartition, int], None]
+
+
 class Endless:
     """Reads for ever. Used by the ingester's loop alone, but for `wants`."""
 
-    def start(self) -> None:
-        """Look where the end is."""
+    def start(self, go_to: GoTo) -> None:
+        """Look where the end is. *go_to* has a partition read on elsewhere."""
 
     def wants(self, partition: TopicPartition, read_to: int) -> bool:  # noqa: ARG002 - for who reads less
         """Return whether anything from *read_to* on is to be read. Called in the consumer's thread."""
@@ -63,7 +67,7 @@ class UntilEnd(Endless):
         self._looked_at = 0.0
         self._others: dict[TopicPartition, int] = {}
 
-    def start(self) -> None:
+    def start(self, go_to: GoTo) -> None:  # noqa: ARG002 - reads all of it
         """Read the ends. Blocks; raises `UnavailableError` where Kafka is away."""
         try:
             consumer = KafkaConsumer(

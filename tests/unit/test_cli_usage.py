@@ -201,7 +201,17 @@ def test_a_registry_that_is_away_exits_with_69(module: ServiceModule) -> None:
         assert "the schema registry does not answer" in result.stderr
 
 
-@pytest.mark.parametrize("command", [["events", "orders"], ["status"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["events", "orders"],
+        ["status"],
+        ["offsets", "reset", "--to-latest"],
+        ["reinit-service", "--execute"],
+        ["errors", "list"],
+        ["errors", "replay", "--execute"],
+    ],
+)
 def test_a_kafka_that_is_away_exits_with_69(module: ServiceModule, command: list[str]) -> None:
     away = {"KAUFMANN_BROKERS": "127.0.0.1:1", "KAUFMANN_KAFKA_OPTIONS": '{"bootstrap_timeout_ms": 300}'}
 
@@ -222,14 +232,20 @@ def test_a_kafka_that_is_away_exits_with_69(module: ServiceModule, command: list
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
-        ["--to-earliest", "--to-latest"],
-        ["--to-offset", "-1"],
-        ["--to-datetime", "soon"],
-        ["--to-latest", "--topic", "orders:x"],
+        ["offsets", "reset"],
+        ["offsets", "reset", "--to-earliest", "--to-latest"],
+        ["offsets", "reset", "--to-offset", "-1"],
+        ["offsets", "reset", "--to-datetime", "soon"],
+        ["offsets", "reset", "--to-latest", "--topic", "orders:x"],
+        ["reinit-service", "--to", "soon"],
+        ["reinit-service", "--from", "-1"],
+        ["reinit-service", "--topic", ":1"],
+        ["errors", "list", "--since", "24"],
+        ["errors", "show", "--event", "orders:1"],
+        ["errors", "replay", "--event", "orders:0:x", "--execute"],
     ],
 )
-def test_offsets_are_reset_to_one_place_that_can_be(module: ServiceModule, arguments: list[str]) -> None:
+def test_places_and_times_that_can_be_none_are_wrong_usage(module: ServiceModule, arguments: list[str]) -> None:
     name = module.write(_SERVICE)
 
-    assert run("-A", name, "offsets", "reset", *arguments).exit_code == 2
+    assert run("-A", name, *arguments).exit_code == 2

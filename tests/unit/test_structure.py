@@ -23,7 +23,7 @@ HOMES = {
     "kafka": {
         # bytes and groups
         "consume.py", "kafka_io/", "outputs/partitioning.py", "partitions/until_end.py", "partitions/group_status.py",
-        "cli/topic_reader.py", "testing/",
+        "testing/",
         # only for TopicPartition, kafka-python's name of a partition
         "commit.py", "ingester.py", "partitions/", "operations/",
     },

@@ -18,10 +18,14 @@ _POLL_S = 0.5
 _IDLE_POLLS = 6
 
 
+class NoSuchTopic(KaufmannError):
+    """Kafka has no such topic, or no such partition of it."""
+
+
 class TopicReader:
     """Reads from *partition* (None: all) from *offset* (None: the beginning) on. Connects when it is made.
 
-    Raises `UnavailableError` where Kafka does not answer, and `KaufmannError` where there is no such place.
+    Raises `UnavailableError` where Kafka does not answer, and `NoSuchTopic`.
     """
 
     def __init__(
@@ -38,6 +42,9 @@ class TopicReader:
             self._consumer.assign(self._partitions)
             for one in self._partitions:
                 self._seek(one, offset)
+        except NoSuchTopic:
+            self._consumer.close()
+            raise
         except kafka_errors.KafkaError as error:
             raise _unavailable(error) from error
 
@@ -46,6 +53,17 @@ class TopicReader:
         try:
             for partition, end in self._consumer.end_offsets(self._partitions).items():
                 self._consumer.seek(partition, end)
+        except kafka_errors.KafkaError as error:
+            raise _unavailable(error) from error
+
+    def seek_to_time(self, moment_ms: int) -> None:
+        """Go to the first record of each partition that is not older; past all where there is none."""
+        try:
+            ends = self._consumer.end_offsets(self._partitions)
+            found = self._consumer.offsets_for_times(dict.fromkeys(self._partitions, moment_ms))
+            for partition, end in ends.items():
+                at = found.get(partition)
+                self._consumer.seek(partition, end if at is None else at.offset)
         except kafka_errors.KafkaError as error:
             raise _unavailable(error) from error
 
@@ -63,9 +81,9 @@ class TopicReader:
     def _find(self, topic: str, partition: int | None) -> list[TopicPartition]:
         numbers = self._consumer.partitions_for_topic(topic)
         if not numbers:
-            raise KaufmannError(f"topic {topic} does not exist")
+            raise NoSuchTopic(f"topic {topic} does not exist")
         if partition is not None and partition not in numbers:
-            raise KaufmannError(f"topic {topic} has {len(numbers)} partitions, none with number {partition}")
+            raise NoSuchTopic(f"topic {topic} has {len(numbers)} partitions, none with number {partition}")
         return [TopicPartition(topic, number) for number in sorted(numbers) if partition in (None, number)]
 
     def _seek(self, partition: TopicPartition, offset: int | None) -> None:
