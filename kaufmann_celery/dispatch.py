@@ -237,7 +237,7 @@ def _message(part: _Part) -> TaskMessage:
     owned, ledger = part.owned, part.owned.ledger
     events = [Envelope(one.offset, one.past, one.decoded.lane, _text(one), _label(owned, one)) for one in part.events]
     topic, partition = owned.partition
-    return TaskMessage(part.handler, ledger.base, ledger.incarnation, topic, partition, events)
+    return TaskMessage(part.handler, ledger.base, ledger.incarnation, ledger.tag, topic, partition, events)
 
 
 def _label(owned: OwnedPartition, pending: Pending) -> str:

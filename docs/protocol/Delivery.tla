@@ -34,7 +34,7 @@ VARIABLES
   redis,    \* the ledger
   saved,    \* an earlier state of it, to which losing its tail goes back
   rewound,  \* losing its tail has taken an owner's generation back
-  celery,   \* tasks on their way: [inc, events], events a sequence of <<offset, d>>
+  celery,   \* tasks on their way: [inc, tag, events], events a sequence of <<offset, d>>
   revoked,  \* ids of tasks that somebody revoked
   ing,      \* the ingesters' memory
   wrk,      \* the workers
@@ -65,14 +65,15 @@ Range(seq) == {seq[n] : n \in DOMAIN seq}
 Blame(is, what) == bad' = IF is THEN bad \cup {what} ELSE bad
 NoBlame == UNCHANGED bad
 
-NoClaim == [d |-> 0, deaths |-> 0, failed |-> FALSE]
+NoClaim == [d |-> 0, tag |-> 0, deaths |-> 0, failed |-> FALSE]
+\* `tags` counts those given out. No script reads it: in the code they are random, and so never come twice.
 EmptyLedger ==
-  [inc |-> None, gen |-> 0, member |-> None,
+  [inc |-> None, gen |-> 0, member |-> None, tags |-> 0,
    claim |-> [o \in Offsets |-> NoClaim], lease |-> [o \in Offsets |-> None],
    out |-> {}, err |-> {}, mark |-> {}]
 
 Memory(state, life, gen, phase, inc, fin) ==
-  [state |-> state, life |-> life, gen |-> gen, phase |-> phase, inc |-> inc, vouched |-> FALSE,
+  [state |-> state, life |-> life, gen |-> gen, phase |-> phase, inc |-> inc, vouched |-> FALSE, tag |-> 0,
    fin |-> fin,      \* finished: by the commit found, by a mark, or since
    pend |-> {},      \* read, claimed, not finished
    bare |-> {},      \* those of them whose record is gone
@@ -117,11 +118,11 @@ Drop(l, offsets) ==
 Raise(l, offsets, counts, fails) ==
   [l EXCEPT !.claim = [o \in Offsets |->
                         IF o \in offsets
-                        THEN [d |-> @[o].d + 1, deaths |-> @[o].deaths + counts, failed |-> @[o].failed \/ fails]
+                        THEN [@[o] EXCEPT !.d = @ + 1, !.deaths = @ + counts, !.failed = @ \/ fails]
                         ELSE @[o]],
             !.lease = [o \in Offsets |-> IF o \in offsets THEN None ELSE @[o]]]
 
-NewClaim(l, offset) == [l EXCEPT !.claim[offset].d = 1]
+NewClaim(l, offset, tag) == [l EXCEPT !.claim[offset].d = 1, !.claim[offset].tag = tag]
 
 \* [2] Is this caller still the owner? (fence.lua) The token is the group's generation, which Kafka hands out.
 Fence(i) ==
@@ -217,15 +218,16 @@ Vouch(i) ==
 \* [3] Take the ledger over; what Kafka already holds as finished goes from it (own.lua).
 Own(i) ==
   LET me == ing[i]
+      tag == IF Lanes > 0 THEN redis.tags + 1 ELSE 0
       kept == IF redis.inc = me.inc THEN redis ELSE [EmptyLedger EXCEPT !.inc = me.inc]
       clean == IF Rule("3") THEN [Drop(kept, me.fin) EXCEPT !.mark = @ \ me.fin] ELSE kept
-      mine == Sealed(clean, i)
+      mine == [Sealed(clean, i) EXCEPT !.tags = tag]
   IN
   /\ Up(i) /\ me.phase = "fetched" /\ me.inc # None
   /\ ~Refused(i)
   /\ redis.inc # me.inc => Member(i) \/ ~me.vouched  \* assumed: between Kafka's answer and this no rebalance fits
   /\ redis' = mine
-  /\ ing' = [ing EXCEPT ![i].phase = "owned", ![i].fin = @ \cup mine.mark,
+  /\ ing' = [ing EXCEPT ![i].phase = "owned", ![i].tag = tag, ![i].fin = @ \cup mine.mark,
                         ![i].adopted = {o \in Offsets : mine.claim[o].d > 0} \cup mine.out]
   /\ UNCHANGED <<broker, saved, rewound, queue, workers, left, pub, spent, begun, deaths, bad>>
 
@@ -270,13 +272,18 @@ MayRead(i, o) ==
         ELSE /\ slots /\ fits /\ ready
              /\ \A p \in 0 .. (o - 1) : p \in known \cup (IF Rule("5") THEN me.adopted ELSE {})
 
-\* [7] claim.lua refuses what is claimed, has an outcome, or a mark.
+\* [7] claim.lua refuses what is claimed, has an outcome, or a mark. [19] A predecessor's claim has its adopter's tag
+\* from then on: what the predecessor sent begins no more.
+Claimed(i, o) ==
+  CASE redis.claim[o].d > 0 -> [redis EXCEPT !.claim[o].tag = ing[i].tag]
+    [] redis.claim[o].d = 0 /\ o \notin redis.out /\ o \notin redis.mark -> NewClaim(redis, o, ing[i].tag)
+    [] OTHER -> redis
+
 Claim(i, o) ==
-  LET isNew == redis.claim[o].d = 0 /\ o \notin redis.out /\ o \notin redis.mark IN
   /\ Mine(i)
   /\ MayRead(i, o)
   /\ o \in gone => o \in ing[i].adopted
-  /\ redis' = Sealed(IF isNew THEN NewClaim(redis, o) ELSE redis, i)
+  /\ redis' = Sealed(Claimed(i, o), i)
   /\ ing' = [ing EXCEPT ![i].adopted = @ \ {o},
                         ![i].fin = IF o \in redis.mark THEN @ \cup {o} ELSE @,
                         ![i].pend = IF o \in redis.mark THEN @ ELSE @ \cup {o},
@@ -293,13 +300,14 @@ PassGone(i, o) ==
 \* [8, 13] Hand events to Celery, the first time or again: whatever is claimed, not leased and not on its way. One
 \* that ran before goes alone; [19] in lanes nothing is sent before its turn.
 Send(i, offsets) ==
-  LET task == [inc |-> ing[i].inc, events |-> [n \in DOMAIN offsets |-> <<offsets[n], redis.claim[offsets[n]].d>>]]
+  LET task == [inc |-> ing[i].inc, tag |-> ing[i].tag,
+               events |-> [n \in DOMAIN offsets |-> <<offsets[n], redis.claim[offsets[n]].d>>]]
       all == Range(offsets)
   IN
-  /\ Mine(i)
+  /\ Mine(i) /\ ing[i].round = {}  \* a turn of the loop ends a round before it sends
   /\ all \subseteq ing[i].pend \ ing[i].bare
   /\ \A o \in all :
-       /\ redis.claim[o].d > 0 /\ redis.lease[o] = None
+       /\ redis.claim[o].d > 0 /\ redis.lease[o] = None /\ redis.claim[o].tag = ing[i].tag
        /\ ~redis.claim[o].failed /\ redis.claim[o].deaths < MaxAttempts
        /\ Rule("13 again") \/ <<ing[i].inc, o, redis.claim[o].d>> \notin everSent
        /\ Len(offsets) > 1 => redis.claim[o].d = 1
@@ -329,8 +337,9 @@ Conclude(i, o) ==
 \* [18] The audit: what is outstanding and unknown to the ledger is claimed again, what is finished is dropped.
 Reclaim(i, o) ==
   /\ Mine(i) /\ Rule("18")
-  /\ o \in ing[i].pend /\ redis.claim[o].d = 0 /\ o \notin redis.out
-  /\ redis' = Sealed(IF o \in redis.mark THEN redis ELSE NewClaim(redis, o), i)
+  /\ o \in ing[i].pend /\ o \notin redis.out
+  /\ redis.claim[o].d = 0 \/ redis.claim[o].tag # ing[i].tag
+  /\ redis' = Sealed(Claimed(i, o), i)
   /\ ing' = IF o \in redis.mark THEN [ing EXCEPT ![i].fin = @ \cup {o}, ![i].pend = @ \ {o}, ![i].bare = @ \ {o}] ELSE ing
   /\ UNCHANGED <<broker, saved, rewound, queue, workers, left, ghosts>>
 
@@ -365,16 +374,17 @@ Starts(o, isVoid) ==
   /\ spent' = IF isVoid THEN spent ELSE [spent EXCEPT ![o] = TRUE]
   /\ Blame(spent[o] /\ ~isVoid, "a handler ran again for no reason")
 
-\* [8] The claim's d is the task's, and nobody holds a lease (begin.lua). [19] In lanes an event begins only when each
-\* that is claimed before it in its lane begins with it, in the same task.
-Accepted(task) ==
-  LET ok(e) == /\ redis.inc = task.inc /\ redis.claim[e[1]].d = e[2]
-               /\ redis.lease[e[1]] = None \/ ~Rule("8 begin")
-               /\ <<task.inc, e>> \notin revoked
-      behind(n) == {p \in Before(task.events[n][1]) : redis.claim[p].d > 0}
-      good == {n \in DOMAIN task.events :
-                 \A m \in 1 .. n : ok(task.events[m]) /\ behind(m) \subseteq {task.events[k][1] : k \in 1 .. (m - 1)}}
-  IN IF Lanes > 0 /\ Rule("19 begin") THEN SubSeq(task.events, 1, Cardinality(good)) ELSE SelectSeq(task.events, ok)
+\* [8] The claim's d is the task's, and nobody holds a lease; [19] the task is of whose claim it is (begin.lua).
+Ok(task, e) ==
+  /\ redis.inc = task.inc /\ redis.claim[e[1]].d = e[2]
+  /\ redis.claim[e[1]].tag = task.tag \/ ~Rule("19 tag")
+  /\ redis.lease[e[1]] = None \/ ~Rule("8 begin")
+  /\ <<task.inc, e>> \notin revoked
+
+\* [19] Of a lane of which it does not get all, the worker runs nothing, and gives back what it got.
+Stops(task, e) == Rule("19 begin") /\ \E other \in Range(task.events) : SameLane(e[1], other[1]) /\ ~Ok(task, other)
+Accepted(task) == LET runs(e) == Ok(task, e) /\ ~Stops(task, e) IN SelectSeq(task.events, runs)
+GiveBack(l, task) == Raise(l, {e[1] : e \in {one \in Range(task.events) : Ok(task, one) /\ Stops(task, one)}}, 0, FALSE)
 
 \* A copy of the task may stay on its way.
 Begin(w, task) ==
@@ -388,7 +398,7 @@ Begin(w, task) ==
   /\ events # <<>>
   /\ \/ celery' = celery \ {task} /\ left' = left
      \/ celery' = celery /\ left' = left - 1 /\ twice
-  /\ redis' = [redis EXCEPT !.lease = [o \in Offsets |-> IF o \in mine THEN run ELSE @[o]]]
+  /\ redis' = GiveBack([redis EXCEPT !.lease = [o \in Offsets |-> IF o \in mine THEN run ELSE @[o]]], task)
   /\ wrk' = [wrk EXCEPT ![w].run = run, ![w].at = 1, ![w].void = old]
   /\ begun' = [o \in Offsets |-> IF \E e \in Range(events) : e[1] = o /\ ~old THEN redis.claim[o].d ELSE begun[o]]
   /\ spent' = IF old THEN spent ELSE [spent EXCEPT ![events[1][1]] = TRUE]
@@ -400,7 +410,8 @@ Begin(w, task) ==
 Skip(task) ==
   /\ Accepted(task) = <<>>
   /\ celery' = celery \ {task}
-  /\ UNCHANGED <<broker, store, revoked, ing, workers, left, ghosts>>
+  /\ redis' = GiveBack(redis, task)
+  /\ UNCHANGED <<broker, saved, rewound, revoked, ing, workers, left, ghosts>>
 
 NextEvent(w, isVoid) ==
   IF wrk[w].at < Len(wrk[w].run.events)
@@ -660,7 +671,7 @@ RedisAway ==
 
 \* Redis loses data: every run before that is void, what comes next may repeat it.
 Loses(ledger) ==
-  /\ redis' = ledger
+  /\ redis' = [ledger EXCEPT !.tags = redis.tags]
   /\ spent' = [o \in Offsets |-> FALSE]
   /\ begun' = [o \in Offsets |-> 0]
   /\ wrk' = [w \in Workers |-> IF wrk[w].run = None THEN wrk[w] ELSE [wrk[w] EXCEPT !.void = TRUE]]

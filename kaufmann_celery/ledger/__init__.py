@@ -9,13 +9,14 @@ partition adopts what runs and settles what is finished. Each step is one atomic
 `lua/common.lua` lists the keys of a partition.
 """
 
-from kaufmann_celery.ledger.address import LedgerAddress
+from kaufmann_celery.ledger.address import UNTAGGED, LedgerAddress
 from kaufmann_celery.ledger.connection import LedgerConnection, connect
 from kaufmann_celery.ledger.owner import FIRST, Claimed, Fenced, OwnerLedger, Past, Raised, Turn
 from kaufmann_celery.ledger.run import Report, RunLedger
 
 __all__ = [
     "FIRST",
+    "UNTAGGED",
     "Claimed",
     "Fenced",
     "LedgerAddress",

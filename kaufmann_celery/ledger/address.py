@@ -7,6 +7,9 @@ from dataclasses import dataclass
 #: Seconds after which a ledger that nobody has touched is dropped. Its owner puts the time back with each commit.
 TTL_S = 30 * 24 * 3600
 
+#: The tag where none is asked for: whoever sent a task, it may begin a claim of its dispatch number.
+UNTAGGED = "-"
+
 _PARTS = ("owner", "claims", "leases", "runs", "outcomes", "marks", "due", "raised")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kaufmann_celery.errors import KaufmannError
-from kaufmann_celery.ledger.address import TTL_S, keys_of
+from kaufmann_celery.ledger.address import TTL_S, UNTAGGED, keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection
 from kaufmann_celery.partitions.commit_metadata import Committed
 
@@ -93,10 +93,14 @@ class OwnerLedger:
     All raise `UnavailableError` where Redis is away, and `Fenced` where this is not the owner any more.
     """
 
-    def __init__(self, connection: LedgerConnection, base: str, *, generation: int, member: str) -> None:
+    def __init__(
+        self, connection: LedgerConnection, base: str, *, generation: int, member: str, tag: str = UNTAGGED
+    ) -> None:
         self.base = base
         self.generation = generation
         self.member = member
+        #: What its claims, and those that it adopts, have in common with the tasks that may begin them.
+        self.tag = tag
         #: The random name of this history of offsets; empty until `own`.
         self.incarnation = ""
         self._connection = connection
@@ -136,7 +140,7 @@ class OwnerLedger:
         """
         known: dict[int, Claimed] = {}
         for chunk in _chunks(offsets):
-            answer = self._run("claim", chunk)
+            answer = self._run("claim", [self.tag, *chunk])
             fields = iter(answer[1:])
             for offset, state, claim, run, due, entry in zip(*[fields] * 6, strict=True):
                 raised = self._unheard(int(offset), entry)
@@ -176,7 +180,8 @@ class OwnerLedger:
 
     def refuse(self, events: Mapping[int, Past]) -> None:
         """Say that Kafka will never take what the outcomes of *events* ask for; the next turn raises these."""
-        self._run("refuse", [number for offset, past in events.items() for number in (offset, *past)])
+        numbers = (number for offset, past in events.items() for number in (offset, *past))
+        self._run("refuse", [self.tag, *numbers])
 
     def forget(self, committed: Committed) -> None:
         """Drop the marks that an acknowledged commit covers."""

@@ -88,5 +88,5 @@ def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _claim(text: str, now_ms: float) -> Claim:
-    d, deaths, _, _, since = text.split(" ")
+    d, deaths, _, _, since, _ = text.split(" ")
     return Claim(int(d), int(deaths), max(0.0, (now_ms - int(since)) / 1000))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from kaufmann_celery.ledger.address import keys_of
+from kaufmann_celery.ledger.address import UNTAGGED, keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection
 
 
@@ -34,15 +34,18 @@ class RunLedger:
     run: str
     #: Seconds.
     lease: float
+    #: The tag of who sent the task.
+    tag: str = UNTAGGED
     #: Tells this execution from another of the same task in the same process.
     nonce: str = field(default_factory=lambda: uuid4().hex[:12], repr=False)
 
     def begin(self, events: Sequence[tuple[int, int]]) -> set[int]:
-        """Lease (offset, d) pairs; return the offsets accepted. The others run elsewhere, or are done.
+        """Lease (offset, d) pairs; return the offsets accepted. The others run elsewhere, are done, or are another
+        owner's than who sent the task.
 
         Made again after `UnavailableError`, it accepts what the call before it got.
         """
-        answer = self._run("begin", self.run, int(self.lease * 1000), self.nonce, *_flat(events))
+        answer = self._run("begin", self.run, int(self.lease * 1000), self.nonce, self.tag, *_flat(events))
         return {int(offset) for offset in answer}
 
     def renew(self, events: Sequence[tuple[int, int]], size: int) -> set[int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from kafka import TopicPartition
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.ledger import Fenced, LedgerAddress, LedgerConnection, OwnerLedger
+from kaufmann_celery.ledger import UNTAGGED, Fenced, LedgerAddress, LedgerConnection, OwnerLedger
 from kaufmann_celery.partitions.commit_metadata import Committed, incarnation_of
 from kaufmann_celery.partitions.messages import Assigned
 from kaufmann_celery.partitions.owned import OwnedPartition
@@ -176,15 +176,19 @@ class Ownership:
             assignment.topic_id,
             partition.partition,
         )
-        ledger = OwnerLedger(self._connection, address.base, generation=assignment.generation, member=assignment.member)
+        # In the ordered modes, and with one event at a time, what waits for its retry keeps its slot. And what others
+        # sent begins no more: a task that outlives a loss of Redis' data would begin beside one that runs again.
+        is_ordered = config.max_demand == 1 or config.ordering != "unordered"
+        ledger = OwnerLedger(
+            self._connection, address.base, generation=assignment.generation, member=assignment.member,
+            tag=uuid.uuid4().hex[:8] if is_ordered else UNTAGGED,
+        )  # fmt: skip
         try:
             claimed, reported, marked = ledger.own(assignment.committed, wake=self._wake, vouched=assignment.is_vouched)
         except Fenced as error:
             self._refused(partition, is_another=error.lost)
             return None
-        # In the ordered modes, and with one event at a time, what waits for its retry keeps its slot.
-        holds = config.max_demand == 1 or config.ordering != "unordered"
-        owned = OwnedPartition(partition, ledger, assignment.committed, waiting_holds=holds)
+        owned = OwnedPartition(partition, ledger, assignment.committed, waiting_holds=is_ordered)
         owned.adopt(claimed | reported)
         owned.finished_early |= marked
         return owned

@@ -39,9 +39,10 @@ class TaskMessage:
     """One Celery message: events of one handler and one partition."""
 
     handler: Handler
-    #: Where the ledger stands, and its incarnation.
+    #: Where the ledger stands, its incarnation, and the tag of the claims that this may begin.
     base: str
     incarnation: str
+    tag: str
     topic: str
     partition: int
     events: Sequence[Envelope]
@@ -61,6 +62,7 @@ class TaskMessage:
         return [
             self.base,
             self.incarnation,
+            self.tag,
             self.topic,
             self.partition,
             self._numbers(),

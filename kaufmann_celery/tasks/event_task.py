@@ -38,6 +38,7 @@ class EventTask(Task):
         self,
         base: str,
         incarnation: str,
+        tag: str,
         topic: str,
         partition: int,
         events: list[list[Any]],
@@ -48,8 +49,8 @@ class EventTask(Task):
         from kaufmann_celery.ledger import RunLedger
         from kaufmann_celery.worker.runtime import run_id, runtime_of
 
-        runtime = runtime_of(self.kaufmann)
-        ledger = RunLedger(runtime.ledger, base, incarnation, run_id(self.request.id), self.kaufmann.config.lease)
+        runtime, lease = runtime_of(self.kaufmann), self.kaufmann.config.lease
+        ledger = RunLedger(runtime.ledger, base, incarnation, run_id(self.request.id), lease, tag)
         run = TaskRun(runtime, self.handler, ledger, topic, partition)
         run.run([Given(*event) for event in events], texts)
         if run.failures:

@@ -26,7 +26,7 @@ import kaufmann_celery
 from kaufmann_celery.app import Kaufmann
 from kaufmann_celery.decode import Decoder
 from kaufmann_celery.handlers import Handler
-from kaufmann_celery.ledger import FIRST, OwnerLedger, Past
+from kaufmann_celery.ledger import FIRST, UNTAGGED, OwnerLedger, Past
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.outputs.outcome import Outcome, decode
@@ -102,7 +102,7 @@ class ServiceInMemory:
     def _run(self, record: Record, decoded: Decoded, handler: Handler, past: Past) -> None:
         """Run the handler's Celery task, with arguments that have been on their way."""
         sent = Envelope(record.offset, past, decoded.lane, decoded.text, decoded.id)
-        message = TaskMessage(handler, "in-memory", self.incarnation, record.topic, record.partition, [sent])
+        message = TaskMessage(handler, "in-memory", self.incarnation, UNTAGGED, record.topic, record.partition, [sent])
         content_type, encoding, body = serialization.dumps(message.args(), "json")
         args = serialization.loads(body, content_type, encoding, accept=[content_type])
         task = self._kaufmann.celery.tasks[handler.task_name]

@@ -30,6 +30,10 @@ class Reported(NamedTuple):
     what: Any
 
 
+#: Arguments of each script before those that are of single events.
+_BEFORE_EVENTS = {"begin": 5, "renew": 4, "finish": 4}
+
+
 class LedgerInMemory:
     """Lets every run begin, and keeps what it reports."""
 
@@ -38,7 +42,7 @@ class LedgerInMemory:
 
     def run(self, script: str, _keys: Sequence[str], args: Sequence[Any]) -> list[int]:
         """Answer one of the scripts that a run calls: `begin`, `renew`, `finish`."""
-        _incarnation, _run, _, _, *events = args
+        events = args[_BEFORE_EVENTS[script] :]
         if script != "finish":
             return list(events[::2])
         self.reported += [Reported(events[at + 2], events[at + 3]) for at in range(0, len(events), 4)]

@@ -28,6 +28,7 @@ class Model:
     generation: int = 0
     member: str = ""
     claims: dict[int, Past] = field(default_factory=dict)
+    tags: dict[int, str] = field(default_factory=dict)
     leases: dict[int, str] = field(default_factory=dict)
     #: run -> (size of its task, which execution began it)
     runs: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Model:
         return Held(
             (self.incarnation, str(self.generation), self.member) if owned else (None, None, None),
             self.claims,
+            self.tags,
             self.leases,
             {run: size for run, (size, _) in self.runs.items()},
             self.outcomes,
@@ -78,17 +80,19 @@ class Model:
             raise Refused("FENCED")
         self.generation, self.member = generation, member
 
-    def claim(self, offsets: Iterable[int]) -> dict[int, str]:
+    def claim(self, offsets: Iterable[int], tag: str) -> dict[int, str]:
         known = {}
         for offset in offsets:
             if offset in self.claims:
                 known[offset] = "claimed"
+                self.tags[offset] = tag
             elif offset in self.outcomes:
                 known[offset] = "outcome"
             elif offset in self.marks:
                 known[offset] = "finished"
             else:
                 self.claims[offset] = FIRST
+                self.tags[offset] = tag
         return known
 
     def expire(self) -> None:
@@ -121,15 +125,19 @@ class Model:
 
     # A run
 
-    def begin(self, incarnation: str, run: str, execution: str, events: Iterable[tuple[int, int]]) -> set[int]:
+    def begin(
+        self, incarnation: str, run: str, execution: str, tag: str, events: Iterable[tuple[int, int]]
+    ) -> set[int]:
         if self.incarnation != incarnation:
             return set()
         again = run in self.runs and self.runs[run][1] == execution
-        accepted = {
-            offset
-            for offset, d in events
-            if self.d(offset) == d and (offset not in self.leases or (again and self.leases[offset] == run))
-        }
+
+        def may_begin(offset: int) -> bool:
+            if offset in self.leases:
+                return again and self.leases[offset] == run
+            return self.tags[offset] == tag
+
+        accepted = {offset for offset, d in events if self.d(offset) == d and may_begin(offset)}
         for offset in accepted:
             self.lease(offset, run)
         if accepted:
@@ -201,7 +209,7 @@ class Model:
         self.raised[offset] = (self.claims[offset], reason)
 
     def drop(self, offset: int) -> None:
-        for kept in (self.claims, self.leases, self.outcomes, self.raised):
+        for kept in (self.claims, self.tags, self.leases, self.outcomes, self.raised):
             kept.pop(offset, None)
         self.due.discard(offset)
 

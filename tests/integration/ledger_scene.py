@@ -8,7 +8,16 @@ from typing import Any
 
 from redis.cluster import RedisCluster
 
-from kaufmann_celery.ledger import LedgerAddress, LedgerConnection, OwnerLedger, Past, Report, RunLedger, Turn
+from kaufmann_celery.ledger import (
+    UNTAGGED,
+    LedgerAddress,
+    LedgerConnection,
+    OwnerLedger,
+    Past,
+    Report,
+    RunLedger,
+    Turn,
+)
 from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.partitions.commit_metadata import Committed
 
@@ -24,6 +33,8 @@ class Held:
     #: `incarnation`, `generation`, `member`.
     owner: tuple[str | None, str | None, str | None]
     claims: dict[int, Past]
+    #: offset -> whose tasks may begin it
+    tags: dict[int, str]
     leases: dict[int, str]
     #: run -> events in its task
     runs: dict[str, int]
@@ -51,17 +62,25 @@ class LedgerScene:
         self.client.config_set(name, value, **everywhere)
 
     def owner(
-        self, generation: int = 1, member: str = "m", committed: Committed = NOTHING, *, vouched: bool = True
+        self,
+        generation: int = 1,
+        member: str = "m",
+        committed: Committed = NOTHING,
+        *,
+        vouched: bool = True,
+        tag: str = UNTAGGED,
     ) -> OwnerLedger:
-        ledger = self.unowned(generation, member)
+        ledger = self.unowned(generation, member, tag)
         ledger.own(committed, wake="wake", vouched=vouched)
         return ledger
 
-    def unowned(self, generation: int = 1, member: str = "m") -> OwnerLedger:
-        return OwnerLedger(self.connection, self.base, generation=generation, member=member)
+    def unowned(self, generation: int = 1, member: str = "m", tag: str = UNTAGGED) -> OwnerLedger:
+        return OwnerLedger(self.connection, self.base, generation=generation, member=member, tag=tag)
 
-    def run(self, name: str = "run", *, incarnation: str = "history", lease: float = 10.0) -> RunLedger:
-        return RunLedger(self.connection, self.base, incarnation, name, lease)
+    def run(
+        self, name: str = "run", *, incarnation: str = "history", lease: float = 10.0, tag: str = UNTAGGED
+    ) -> RunLedger:
+        return RunLedger(self.connection, self.base, incarnation, name, lease, tag)
 
     def lose_leases_of(self, run: str) -> None:
         """Forget a run as a Redis does that lost its last moments."""
@@ -99,6 +118,7 @@ class LedgerScene:
         return Held(
             tuple(part and part.decode() for part in said),
             {int(offset): _past_of(claim) for offset, claim in claimed.items()},
+            {int(offset): claim.split()[5].decode() for offset, claim in claimed.items()},
             {int(offset): run.decode() for offset, run in leased.items()},
             {run.decode(): int(entry.split()[1]) for run, entry in running.items()},
             {int(offset): outcome for offset, outcome in reported.items()},

@@ -12,9 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import redis
 
 from kaufmann_celery.registry.client import SchemaRegistry
+from tests.integration.jobs import RECOVERY_S, SERVICE, jobs
 from tests.integration.kafka_topics import Bystander
+from tests.integration.own_services import OwnServices
 from tests.integration.service_process import ROLES, Service, eventually, service, unique
 from tests.integration.test_g6_max_demand import _PLACED, _produce, _register
 
@@ -69,6 +72,10 @@ def note(event: Event):
         raise ValueError
     write("end", event.partition, event.offset, event.key, event.attempt, time.monotonic_ns())
 """
+
+_BROKER_APART = SERVICE.replace(
+    'Kaufmann("NAME")', 'Kaufmann("NAME", celery=Celery(broker=os.environ["BROKER_URL"]))'
+).replace("from celery import", "from celery import Celery,")
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,42 @@ def test_a_lane_keeps_its_order_across_rebalances_and_the_death_of_ingester_and_
     runs = _run(stack, tmp_path, ordering, disturbed, odd=("again",))
 
     assert _out_of_order(runs, ordering) == []
+
+
+def test_a_lane_keeps_its_order_where_redis_lost_its_data_and_celerys_broker_did_not(
+    stack: dict[str, str], tmp_path: Path
+) -> None:
+    """The task of the second event outlives the ledger in which the first was finished."""
+    settings = {"ordering": "partition", "commit_interval": "600"}
+    with (
+        OwnServices(tmp_path / "redis", "redis") as own,
+        jobs(tmp_path, {**stack, "BROKER_URL": stack["KAUFMANN_REDIS_URL"], **own.settings}, _BROKER_APART,
+             name="lane", settings=settings) as service,
+        redis.Redis.from_url(stack["KAUFMANN_REDIS_URL"]) as broker,
+        redis.Redis.from_url(own.settings["KAUFMANN_REDIS_URL"]) as ledger,
+    ):  # fmt: skip
+
+        def waiting() -> int:
+            return int(broker.llen(f"kaufmann.{service.name}"))
+
+        service.ingester()
+        service.worker()
+        (first,) = service.ask(act="sleep 1", partition=0)
+        service.scene.handled(first, name="job.done", timeout_s=RECOVERY_S)
+        service.typed.stop("worker")
+        (second,) = service.ask(act="sleep 1", partition=0)
+        eventually(lambda: waiting() == 1, "the second is sent", RECOVERY_S)
+        service.typed.kill("ingester")
+        ledger.flushall()
+        service.ingester("successor", KAUFMANN_COMMIT_INTERVAL="0.3")
+        eventually(lambda: waiting() > 1, "what is claimed anew is sent", RECOVERY_S)
+        service.worker("worker-2")
+        service.scene.kafka.await_all_committed(service.name, service.name, RECOVERY_S)
+
+        begun, ended = service.runs(), service.runs("end")
+        assert [run.id for run in begun] == [first, first, second]
+        assert [run.id for run in ended] == [first, first, second]
+        assert ended[1].at <= begun[2].at
 
 
 def test_what_kept_its_order_could_have_lost_it() -> None:

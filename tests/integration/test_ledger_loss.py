@@ -102,6 +102,30 @@ class TestExpiring:
         assert scene.held().leases == {}
 
 
+class TestTasksOfBefore:
+    """A broker of its own keeps its messages when the ledger's Redis loses its data."""
+
+    def test_what_was_sent_before_redis_was_emptied_begins_nothing(self, scene: LedgerScene) -> None:
+        """The second of a lane was sent, for the first was settled; now both are claimed anew."""
+        scene.owner(1, tag="first").claim([2])
+        scene.client.delete(*keys_of(scene.base))
+        scene.owner(1, tag="second").claim([1, 2])
+
+        assert scene.run("of before", tag="first").begin([(2, 1)]) == set()
+        assert scene.run(tag="second").begin([(1, 1), (2, 1)]) == {1, 2}
+
+    def test_who_runs_still_goes_on_with_what_is_claimed_anew(self, scene: LedgerScene) -> None:
+        scene.owner(1, tag="first").claim([1])
+        run = scene.run(tag="first")
+        run.begin([(1, 1)])
+        scene.client.delete(*keys_of(scene.base))
+        scene.owner(1, tag="second").claim([1])
+
+        assert run.renew([(1, 1)], 1) == {1}
+        assert scene.run("copy", tag="second").begin([(1, 1)]) == set()
+        assert report(run, (1, 1)) == set()
+
+
 class TestRaised:
     def test_what_was_raised_is_told_once(self, scene: LedgerScene) -> None:
         owner = scene.owner()

@@ -71,10 +71,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.scene = LedgerScene(self.connection)
         self.model = Model()
         self.kafka = Committed(0, -1)
-        self.generation = 0
+        self.generation = self.ownerships = 0
         self.owners: list[Owner] = []
         self.runs: list[Run] = []
-        self.tasks: list[tuple[str, list[tuple[int, int]]]] = []
+        self.tasks: list[tuple[str, str, list[tuple[int, int]]]] = []
         self.snapshot: tuple[list[tuple[str, bytes]], Model] | None = None
         #: Redis has lost data so many times; what ran before may run again after that.
         self.losses = 0
@@ -167,6 +167,8 @@ class LedgerMachine(RuleBasedStateMachine):
         answer = self.compare(lambda: ledger.own(committed, wake="wake", vouched=vouched), expected)
         if answer is not None:
             assert ledger.incarnation == self.model.incarnation
+            self.ownerships += 1
+            ledger.tag = f"tag{self.ownerships}"
             owner.found, owner.heard, owner.unread, owner.settled = {}, {}, set(answer[0]), set()
 
     @rule(data=st.data(), offsets=picked)
@@ -183,7 +185,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
         def expected() -> dict[int, tuple[str, Past, bool, str | None]]:
             self.fence(owner)
-            known = self.model.claim(wanted)
+            known = self.model.claim(wanted, owner.ledger.tag)
             return {
                 offset: (state, self.model.claims.get(offset, FIRST), offset in self.model.leases, unheard(offset))
                 for offset, state in known.items()
@@ -293,17 +295,18 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.claims)
     @rule(data=st.data())
     def dispatch(self, data: st.DataObject) -> None:
+        owner = self.draw_owner(data)
         offsets = data.draw(st.lists(st.sampled_from(sorted(self.model.claims)), min_size=1, max_size=3, unique=True))
         events = [(offset, self.model.claims[offset].d) for offset in offsets]
-        self.tasks.append((str(self.model.incarnation), events))
+        self.tasks.append((str(self.model.incarnation), owner.ledger.tag, events))
 
     @precondition(lambda self: self.tasks)
     @rule(data=st.data(), process=st.integers(1, 2))
     def begin(self, data: st.DataObject, process: int) -> None:
         """Any task, any time, also twice: Celery loses, repeats and delays. A copy has the name of the first."""
         at = len(self.tasks) - 1 - data.draw(st.integers(0, min(4, len(self.tasks) - 1)))
-        incarnation, events = self.tasks[at]
-        ledger = self.scene.run(f"{process}/{at}", incarnation=incarnation)
+        incarnation, tag, events = self.tasks[at]
+        ledger = self.scene.run(f"{process}/{at}", incarnation=incarnation, tag=tag)
         accepted = self.compare_begin(ledger, events)
         for offset in accepted:
             began = (self.losses, incarnation, offset, dict(events)[offset])
@@ -320,7 +323,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def compare_begin(self, ledger: RunLedger, events: list[tuple[int, int]]) -> set[int]:
         accepted = ledger.begin(events)
-        assert accepted == self.model.begin(ledger.incarnation, ledger.run, ledger.nonce, events)
+        assert accepted == self.model.begin(ledger.incarnation, ledger.run, ledger.nonce, ledger.tag, events)
         return accepted
 
     @precondition(lambda self: self.runs)

@@ -211,6 +211,33 @@ class TestClaiming:
         assert scene.owner().claim([4, 9]) == {}
         assert scene.held().claims == {4: Past(1, 0), 9: Past(1, 0)}
 
+    def test_what_is_adopted_has_the_tag_of_its_owner_and_stays_as_it_was(self, scene: LedgerScene) -> None:
+        scene.owner(1, tag="first").claim([1, 2])
+        scene.run("r", tag="first").begin([(1, 1), (2, 1)])
+        died(scene.run("r"), (2, 1))
+        before = scene.held()
+        scene.owner(2, tag="second").claim([1, 2, 3])
+
+        held = scene.held()
+        assert held.tags == {1: "second", 2: "second", 3: "second"}
+        assert held.claims == {**before.claims, 3: Past(1)}
+        assert (held.leases, held.due) == (before.leases, before.due)
+
+    @pytest.mark.parametrize("how", ["died", "refused"])
+    def test_what_is_to_run_again_keeps_its_tag(self, scene: LedgerScene, how: str) -> None:
+        owner = scene.owner(tag="tag")
+        owner.claim([1])
+        run = scene.run(tag="tag")
+        run.begin([(1, 1)])
+        if how == "died":
+            died(run, (1, 1))
+        else:
+            report(run, (1, 1))
+            owner.refuse({1: Past()})
+
+        assert (scene.held().claims[1].d, scene.held().tags) == (2, {1: "tag"})
+        assert scene.run(tag="tag").begin([(1, 2)]) == {1}
+
     def test_claim_refuses_what_is_claimed_has_an_outcome_or_a_mark(self, scene: LedgerScene) -> None:
         owner = scene.owner()
         owner.claim([1, 2, 3, 4])

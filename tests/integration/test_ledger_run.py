@@ -31,6 +31,29 @@ class TestRunning:
         assert run.begin([(1, 1), (2, 1)]) == {1, 2}
         assert scene.held().runs == {"run": 2}
 
+    def test_begin_refuses_what_another_than_the_claims_owner_sent(self, scene: LedgerScene) -> None:
+        scene.owner(1, tag="first").claim([1])
+        scene.owner(2, tag="second")
+        assert scene.run(tag="second").begin([(1, 1)]) == set()
+        assert scene.run("sent before", tag="first").begin([(1, 1)]) == {1}
+
+    def test_begin_refuses_what_a_predecessor_sent_once_its_claim_is_adopted(self, scene: LedgerScene) -> None:
+        scene.owner(1, tag="first").claim([1])
+        scene.owner(2, tag="second").claim([1])
+
+        assert scene.run(tag="first").begin([(1, 1)]) == set()
+        assert scene.run(tag="second").begin([(1, 1)]) == {1}
+
+    def test_begin_made_again_accepts_the_same_though_the_claim_was_adopted_meanwhile(self, scene: LedgerScene) -> None:
+        scene.owner(1, tag="first").claim([1])
+        run = scene.run(tag="first")
+        run.begin([(1, 1)])
+        scene.owner(2, tag="second").claim([1])
+
+        assert run.begin([(1, 1)]) == {1}
+        assert run.renew([(1, 1)], 1) == {1}
+        assert report(run, (1, 1)) == set()
+
     def test_begin_of_another_incarnation_is_refused(self, scene: LedgerScene) -> None:
         scene.owner().claim([1])
 

@@ -144,5 +144,12 @@ ABLATIONS = (
         ("task late", "retry"),
         _ONE_INGESTER,
     ),
+    Ablation(
+        "19 tag",
+        "lanes",
+        "a task of before Redis was emptied begins the second while the first runs again",
+        ("emptied", "ingester dies"),
+        _ONE_INGESTER,
+    ),
     Ablation("20", "demand", "an ingester that hangs keeps the partition", ("ingester hangs",), _LONE),
 )

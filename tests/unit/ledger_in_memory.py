@@ -54,8 +54,9 @@ class InMemory:
         self.model.own(generation, member, committed, vouched=bool(vouched))
         return [b"OK", list(self.model.claims), list(self.model.outcomes), list(self.model.marks)]
 
-    def _claim(self, offsets: list[int]) -> Any:
-        known = self.model.claim(offsets)
+    def _claim(self, args: list[Any]) -> Any:
+        tag, *offsets = args
+        known = self.model.claim(offsets, tag)
         return [b"OK", *(part for offset in known for part in self._told(offset, known[offset]))]
 
     def _told(self, offset: int, state: str) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.ledger import FIRST, Fenced
+from kaufmann_celery.ledger import FIRST, UNTAGGED, Fenced
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.ownership import Assignment, Ownership
@@ -117,6 +117,23 @@ def test_with_one_event_at_a_time_what_waits_for_its_retry_keeps_its_slot(
     scene.take_over()
 
     assert scene.ownership.owned[ORDERS].waiting_holds == holds
+
+
+@pytest.mark.parametrize(("settings", "tagged"), [({}, False), ({"max_demand": 1}, True), ({"ordering": "key"}, True)])
+def test_where_events_are_ordered_what_a_former_owner_sent_begins_nothing_more(
+    settings: dict[str, object], *, tagged: bool
+) -> None:
+    """A task that outlives a loss of Redis' data has a dispatch number that is used again."""
+    scene, tags = Scene(**settings), []
+    for generation in (1, 2):
+        scene.assigned(generation=generation)
+        scene.take_over()
+        owned = scene.ownership.owned[ORDERS]
+        owned.ledger.claim([6])
+        assert scene.ledgers[0].model.tags == {6: owned.ledger.tag}
+        tags.append(owned.ledger.tag)
+
+    assert (tags[0] != tags[1], UNTAGGED in tags) == (tagged, not tagged)
 
 
 class TestPinning:

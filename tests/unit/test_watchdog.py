@@ -5,7 +5,7 @@ import time
 import pytest
 
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.ledger import FIRST, Past
+from kaufmann_celery.ledger import FIRST, UNTAGGED, Past
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.tasks.watchdog import Watchdog
@@ -208,7 +208,7 @@ def test_a_claim_that_came_back_after_its_event_was_finished_is_dropped(scene: S
 
 
 def test_a_claim_whose_record_is_yet_to_be_read_is_kept(scene: Scene) -> None:
-    scene.memory.model.claim([7])
+    scene.memory.model.claim([7], UNTAGGED)
     fetch(scene.owned, 7)
     scene.look()
     assert scene.memory.model.claims == {7: FIRST}

@@ -1,13 +1,14 @@
--- A worker is about to run these events: lease those whose dispatch number is the claim's and that nobody runs.
--- ARGV: incarnation, run, lease_ms, nonce of this execution, then offset, d pairs. Returns the accepted offsets.
+-- A worker is about to run these events: lease those whose dispatch number and tag are the claim's and that nobody runs.
+-- ARGV: incarnation, run, lease_ms, nonce of this execution, tag, then offset, d pairs. Returns the accepted offsets.
 -- Called again by the same execution, because the answer was lost, it accepts the same.
 if redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[1] then return {} end
 local entry = redis.call('HGET', KEYS[4], ARGV[2])
 local again = entry and entry:match('(%S+)$') == ARGV[4]
-local offsets, accepted = every(5, 2), {}
+local offsets, accepted = every(6, 2), {}
 local claims, holders = values_of(2, offsets), values_of(3, offsets)
 for i, offset in ipairs(offsets) do
-  if d_of(claims[i]) == ARGV[4 + 2 * i] and (not holders[i] or (again and holders[i] == ARGV[2])) then
+  local is_free = not holders[i] and tag_of(claims[i]) == ARGV[5]
+  if d_of(claims[i]) == ARGV[5 + 2 * i] and (is_free or (again and holders[i] == ARGV[2])) then
     accepted[#accepted + 1] = offset
   end
 end

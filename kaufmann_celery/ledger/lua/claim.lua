@@ -1,21 +1,25 @@
 -- Say that these events are outstanding. Refuses what is claimed, has an outcome or a finished mark.
--- ARGV: generation, member, incarnation, offsets...
+-- ARGV: generation, member, incarnation, tag, offsets...
 -- Returns the refused ones, flat: offset, 'claimed' | 'outcome' | 'finished', claim, run ('' = not leased), ms until it
 -- is due (0 = now), raised entry ('' = none)
 local no = refused(tonumber(ARGV[1]), ARGV[2], ARGV[3])
 if no then return {no} end
 local result, now = {'OK'}, now_ms()
-local offsets, new = every(4, 1), {}
+local tag, offsets, new = ARGV[4], every(5, 1), {}
 local claims = values_of(2, offsets)
 local reported = redis.call('EXISTS', KEYS[5]) == 1
 local highest_mark = tonumber(redis.call('ZRANGE', KEYS[6], -1, -1)[1] or '-1')
-local first = '1 0 0 0 ' .. string.format('%d', now)
+local first = string.format('1 0 0 0 %d %s', now, tag)
 for i, offset in ipairs(offsets) do
   local claim = claims[i]
   local function say(state, run, due, raised)
     for _, value in ipairs({offset, state, claim or '', run, due, raised}) do result[#result + 1] = value end
   end
   if claim then
+    if tag_of(claim) ~= tag then
+      -- A predecessor's: what it sent begins no more.
+      redis.call('HSET', KEYS[2], offset, (claim:gsub('%S+$', tag)))
+    end
     local due = redis.call('ZSCORE', KEYS[7], offset)
     local wait = due and math.max(0, tonumber(due) - now) or 0
     say('claimed', redis.call('HGET', KEYS[3], offset) or '', wait, redis.call('HGET', KEYS[8], offset) or '')

@@ -1,8 +1,9 @@
 -- KEYS, the same in every script; all in one hash slot:
 -- 1 owner     hash    incarnation, generation, member, wake channel, when it last looked (seen);
 --                     the wake channel is the ingester's own, and its transactional id is made of it
--- 2 claims    hash    offset -> 'd deaths failures idle since_ms': its dispatch number, and of the dispatches before
---                     how many died alone, failed and are tried again, ended before the handler was called
+-- 2 claims    hash    offset -> 'd deaths failures idle since_ms tag': its dispatch number, and of the dispatches before
+--                     how many died alone, failed and are tried again, ended before the handler was called; of whom
+--                     tasks may begin it ('-' = whoever sent them)
 -- 3 leases    hash    offset -> run
 -- 4 runs      hash    run -> 'expires_ms size lease_ms graced nonce'
 -- 5 outcomes  hash    offset -> bytes
@@ -30,10 +31,14 @@ local function d_of(claim)
   return claim and claim:match('^%d+')
 end
 
+local function tag_of(claim)
+  return claim and claim:match('%S+$')
+end
+
 local function parsed(claim)
   if not claim then return nil end
-  local d, deaths, failures, idle, since = claim:match('^(%d+) (%d+) (%d+) (%d+) (%d+)$')
-  return tonumber(d), {deaths = tonumber(deaths), failures = tonumber(failures), idle = tonumber(idle), since = since}
+  local d, deaths, failures, idle, kept = claim:match('^(%d+) (%d+) (%d+) (%d+) (%d+ %S+)$')
+  return tonumber(d), {deaths = tonumber(deaths), failures = tonumber(failures), idle = tonumber(idle), kept = kept}
 end
 
 -- What is to run again later, and why, is gone once it runs or is settled. Mostly there is nothing of it.
@@ -59,7 +64,7 @@ local function raise(offset, d, past, died_alone, due, reason)
   if counted then past[counted] = past[counted] + 1 end
   local numbers = string.format('%d %d %d %d', d + 1, past.deaths, past.failures, past.idle)
   redis.call('HDEL', KEYS[3], offset)
-  redis.call('HSET', KEYS[2], offset, numbers .. ' ' .. past.since)
+  redis.call('HSET', KEYS[2], offset, numbers .. ' ' .. past.kept)
   redis.call('ZADD', KEYS[7], due, offset)
   redis.call('HSET', KEYS[8], offset, numbers .. string.format(' %d %s', due, reason))
 end
