@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -179,20 +179,31 @@ class Kaufmann:
 
     def faults(self) -> list[str]:
         """Return every fault of the settings, and of the handlers registered so far."""
-        faults = []
-        for check in (self._check_settings, self.handlers.check, self._error_handlers.check):
+        checks: list[Callable[[], object]] = [self.handlers.check, self._error_handlers.check]
+        faults = [self._import_fault] if self._import_fault else []
+        try:
+            checks = [*self._checks_of(self.config), *checks]
+        except ConfigError as error:
+            faults.insert(0, str(error))
+        for check in checks:
             try:
                 check()
             except ConfigError as error:
                 faults.append(str(error))
         return faults
 
-    def _check_settings(self) -> None:
-        check_available(self.config)
-        celery_app.check_broker(self.celery)
-        Ordering(self.config, self.handlers)
-        if self._import_fault:
-            raise ConfigError(self._import_fault)
+    def _checks_of(self, config: Config) -> list[Callable[[], object]]:
+        from kaufmann_celery.outputs.metadata import Metadata
+        from kaufmann_celery.outputs.strategies import Partitions, Topics
+
+        return [
+            partial(check_available, config),
+            partial(celery_app.check_broker, self.celery),
+            partial(Ordering, config, self.handlers),
+            partial(Topics, config),
+            partial(Partitions, config),
+            partial(Metadata, config),
+        ]
 
     def queue_of(self, handler: Handler) -> str:
         """Return the queue of a handler's task: its own, else as the app routes it, else the service's."""

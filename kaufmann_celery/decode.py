@@ -53,7 +53,7 @@ class Decoder:
 
         Raises `UnavailableError` where the registry is away: nothing is wrong with the event then.
         """
-        headers = _headers(record)
+        headers = headers_of_ours.headers_of(record)
         position = Position(record.topic, record.partition, record.offset)
         name: str | None = None
         key: str | None = None
@@ -164,10 +164,6 @@ def _text(data: bytes, what: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise DecodeError(f"the {what} is not UTF-8") from error
-
-
-def _headers(record: Any) -> Headers:
-    return tuple((name, value or b"") for name, value in record.headers)
 
 
 def _meta_header(headers: Headers) -> Meta:

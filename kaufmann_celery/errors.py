@@ -18,6 +18,7 @@ A handler raises `Retry` to be run again later.
 from __future__ import annotations
 
 from datetime import timedelta
+from traceback import TracebackException
 
 
 class KaufmannError(Exception):
@@ -76,3 +77,9 @@ class Retry(Exception):
     def __init__(self, message: str = "", *, countdown: float | timedelta | None = None) -> None:
         super().__init__(message)
         self.countdown = countdown.total_seconds() if isinstance(countdown, timedelta) else countdown
+
+
+def message_of(error: BaseException) -> str:
+    """Return the error's message as text that can be printed and sent, whatever the exception's class makes of it."""
+    text = str(TracebackException(type(error), error, None))  # `str(error)` may itself raise
+    return text.encode(errors="backslashreplace").decode()

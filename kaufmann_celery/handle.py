@@ -16,14 +16,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kaufmann_celery.errors import EventTooLarge, UnavailableError
+from kaufmann_celery.errors import EventTooLarge, UnavailableError, message_of
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.ledger.wake import wake_text
 from kaufmann_celery.outage import Outage
-from kaufmann_celery.outputs.composing import Cause, collect, message_id_of, utc_now
-from kaufmann_celery.outputs.error_event import FailedEvent, message_of
+from kaufmann_celery.outputs.composing import collect, message_id_of, utc_now
+from kaufmann_celery.outputs.error_event import FailedEvent
+from kaufmann_celery.outputs.metadata import Cause
 from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.retries import as_ours
@@ -172,7 +173,7 @@ class TaskRun:
         event = unpacked.event
         failed = FailedEvent(
             event.name, event.position, error_type, message, attempts, unpacked.timestamp_ms,
-            unpacked.raw_key, event.meta, event.payload,
+            unpacked.raw_key, event.meta, event.payload, event.headers,
         )  # fmt: skip
         further: tuple[OutRecord, ...] = ()
         on_error = self.runtime.on_error(event.name)
@@ -204,7 +205,7 @@ class TaskRun:
             outputs = [*collect(returned), *emitted]
         finally:
             emitting.reset(token)
-        cause, now = Cause.of(event.meta), utc_now()
+        cause, now = Cause.of(event), utc_now()
         records: list[OutRecord] = []
         for index, output in enumerate(outputs, start=first_index):
             message_id = message_id_of(self.ledger.incarnation, event.position, index)

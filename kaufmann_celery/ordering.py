@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
 from typing import Any
 
 from kaufmann_celery.config import Config
@@ -12,6 +11,7 @@ from kaufmann_celery.config.values import ordering_key as checked
 from kaufmann_celery.errors import ConfigError, DecodeError
 from kaufmann_celery.event import Event
 from kaufmann_celery.handlers import Handler
+from kaufmann_celery.plugged import called, function
 
 #: What `ordering_key` may be: `key`, a path into the event, a function of it or the dotted path of one.
 OrderingKey = str | Callable[[Event], Any]
@@ -53,25 +53,14 @@ class Ordering:
 def _resolved(key: OrderingKey, what: str) -> OrderingKey:
     try:
         key = checked(key)
-        if callable(key) or key == "key" or key.startswith(_PATHS):
-            return key
-        module, _, name = key.rpartition(".")
-        function: Any = getattr(import_module(module), name)
     except Fault as error:
         raise ConfigError(f"{what}: {error}") from error
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{what}: there is no {key} ({error})") from error
-    if not callable(function):
-        raise ConfigError(f"{what}: {key} is no function")
-    return function  # type: ignore[no-any-return] # called with an event, it gives the lane
+    return key if callable(key) or key == "key" or key.startswith(_PATHS) else function(key, what)
 
 
 def _found(by: OrderingKey, event: Event) -> Any:
     if callable(by):
-        try:
-            return by(event)
-        except Exception as error:  # the service's own function, called outside its worker: the event's failure
-            raise DecodeError(f"the function of ordering_key raised {type(error).__name__}: {error}") from error
+        return called("ordering_key", by, event, error=DecodeError)
     root, *path = by.split(".")
     value: Any = dict(event.headers) if root == "headers" else getattr(event, root)
     for part in path:

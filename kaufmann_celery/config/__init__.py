@@ -111,7 +111,9 @@ class Config:
     event_handler_mod: str | None = setting(optional(dotted_path))
     #: Dotted path of what publishes instead of Kafka. Planned: this version refuses it.
     producer_mod: str | None = setting(optional(dotted_path))
-    #: Dotted path of what makes the meta of outputs. Planned: this version refuses it.
+    #: Dotted path of a function `event_metadata(event_name, context)`, or of a module that has it, which
+    #: returns a dict that is merged over the meta of an output. `context` is the consumed event's meta. See
+    #: extending.md.
     metadata_mod: str | None = setting(optional(dotted_path))
     #: Outstanding events per ingester. Too small: workers idle. Too big: more events run again after Redis
     #: lost its data, and memory grows. 1: strictly one after the other.
@@ -150,11 +152,12 @@ class Config:
     framing: str = setting(choice("raw", "confluent"), "raw")
     #: Which subject an event's schema has: `event_name`, or (planned) a function by its dotted path.
     subject_strategy: str = setting(choice("event_name", or_callable=True), "event_name")
-    #: Which topic an output goes to: `default`, `event_namespace`, or (planned) a function by its dotted
-    #: path.
+    #: Which topic an output goes to: `default`, `event_namespace` (`order.placed` for `event.order.placed.v1`),
+    #: or the dotted path of a function `topic(output)` that returns a topic, or several in a list.
     topic_strategy: str = setting(choice("default", "event_namespace", or_callable=True), "default")
-    #: Which partition an output goes to: `key` (murmur2 of the key), `random`, `md5`, or (planned) a function
-    #: by its dotted path.
+    #: Which partition an output goes to: `key` (murmur2 of the key), `random`, `md5` (as KaufmannEx), or the
+    #: dotted path of a function `partition(output, meta)` that returns a whole number, taken modulo the
+    #: topic's partitions.
     partition_strategy: str = setting(choice("key", "random", "md5", or_callable=True), "key")
     #: Bytes of a record, and of one event's outputs, above which the event fails. Too small: events fail.
     #: Too big: Kafka refuses what is written, and Redis and workers need the memory.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConfigError
-from kaufmann_celery.outputs.partitioning import STRATEGIES
 
 
 def check_available(config: Config) -> None:
@@ -12,10 +11,7 @@ def check_available(config: Config) -> None:
     asked = {
         "http_address": config.http_address is not None,
         "producer_mod": config.producer_mod is not None,
-        "metadata_mod": config.metadata_mod is not None,
         "subject_strategy": config.subject_strategy != "event_name",
-        "topic_strategy": config.topic_strategy not in ("default", "event_namespace"),
-        "partition_strategy": config.partition_strategy not in STRATEGIES,
     }
     faults = [
         f"{name}: {getattr(config, name)} is not available in this version yet; leave it at its default"

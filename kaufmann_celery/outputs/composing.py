@@ -10,7 +10,7 @@ import inspect
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
@@ -18,8 +18,9 @@ from typing import Any, Protocol
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import EncodeError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Output
+from kaufmann_celery.outputs.metadata import NO_CAUSE, Cause, Metadata
 from kaufmann_celery.outputs.outcome import OutRecord
-from kaufmann_celery.outputs.partitioning import spread
+from kaufmann_celery.outputs.strategies import Partitions, Topics
 from kaufmann_celery.registry.client import SchemaNotFound
 from kaufmann_celery.transcoders import headers as headers_of_ours
 from kaufmann_celery.transcoders import payload_codec
@@ -33,30 +34,22 @@ class Writes(Protocol):
         """Return the bytes and headers; raise `SchemaNotFound`, `EncodeError` or `UnavailableError`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """What an output follows from; it inherits the callback id and replies to the callback topic."""
-
-    callback_id: str | None = None
-    #: KaufmannEx's `callback_topic`: topic and partition.
-    callback_topic: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(cls, meta: Meta) -> Cause:
-        """Return the cause that a consumed event's meta describes."""
-        callback = meta.get("callback_topic")
-        return cls(meta.get("callback_id"), callback if isinstance(callback, Mapping) else None)
-
-
-NO_CAUSE = Cause()
-
-
 class Composer:
-    """Turns outputs into records. Thread-safe. Blocks on the schema registry for what its cache does not hold."""
+    """Turns outputs into records. Thread-safe. Blocks on the schema registry for what its cache does not hold.
+
+    Raises `ConfigError` where a setting names a function that is not there.
+    """
 
     def __init__(self, config: Config, writer: Writes) -> None:
         self._config = config
         self._writer = writer
+        self._metadata = Metadata(config)
+        self._topics = Topics(config)
+        self._partitions = Partitions(config)
+
+    def plain(self) -> Composer:
+        """Return one that calls no function of the service's own."""
+        return Composer(without_functions(self._config), self._writer)
 
     def compose(
         self,
@@ -73,15 +66,15 @@ class Composer:
         *emitter* marks them as this group's own, so that its globs pass over them; *bounded* holds them to
         `max_event_bytes`. Raises `EncodeError`, `EventTooLarge`, or `UnavailableError` where the registry is away.
         """
-        meta = self._meta(output, message_id, now, cause)
+        meta = self._metadata.of(output, message_id, now, cause)
         value, headers = self._encode(output, meta)
-        headers += _headers(output.headers)
+        headers += cause.headers + _headers(output.headers)
         if emitter:
             headers += ((headers_of_ours.EMITTER, self._config.consumer_group.encode()),)
         key = f"{output.name}#{output.key}" if output.key is not None else output.name
-        number = spread(
-            self._config.partition_strategy, name=output.name, key=output.key, message_id=str(meta["message_id"])
-        )
+        targets = list(self._targets(output, cause))
+        chosen = any(partition is None for _, partition in targets)
+        number = self._partitions.spread(output, meta) if chosen else 0
         records = [
             OutRecord(
                 topic=topic,
@@ -92,18 +85,15 @@ class Composer:
                 partition=partition,
                 spread=number,
             )
-            for topic, partition in self._targets(output, cause)
+            for topic, partition in targets
         ]
         if bounded and sum(record.size for record in records) > self._config.max_event_bytes:
             raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
         return records
 
-    def usual_topic(self, name: str) -> str:
-        """Return where events of *name* go unless an output says otherwise."""
-        if self._config.topic_strategy == "event_namespace":
-            parts = name.split(".")
-            return ".".join(parts[2:4] if parts[0] == "query" else parts[1:3]) or self._config.default_publish_topic
-        return self._config.default_publish_topic
+    def usual_topics(self, output: Output) -> Sequence[str]:
+        """Return where *output* goes unless it says otherwise. Raises `EncodeError`."""
+        return self._topics.of(output)
 
     def callback(self, cause: Cause) -> tuple[str, int | None] | None:
         """Return the topic and partition that replies to *cause* go to, None where there are none or not allowed."""
@@ -113,29 +103,17 @@ class Composer:
         if not isinstance(topic, str) or not any(fnmatchcase(topic, glob) for glob in self._config.callback_topics):
             return None
         # It comes off the wire: what is no partition's number lets the key decide.
-        return topic, partition if isinstance(partition, int) and 0 <= partition < 2**31 else None
+        return topic, partition if type(partition) is int and 0 <= partition < 2**31 else None
 
     def _targets(self, output: Output, cause: Cause) -> Iterator[tuple[str, int | None]]:
         given = [output.topic] if isinstance(output.topic, str) else list(output.topic or ())
-        topics = given or [self.usual_topic(output.name)]
+        topics = given or self.usual_topics(output)
         callback = self.callback(cause) if output.reply else None
         if callback is not None:
             yield callback
         for topic in topics:
             if callback is None or topic != callback[0]:
                 yield topic, output.partition
-
-    def _meta(self, output: Output, message_id: str, now: datetime, cause: Cause) -> Meta:
-        return {
-            "message_id": message_id,
-            "emitter_service": self._config.service_name,
-            "emitter_service_id": self._config.service_id,
-            "callback_id": cause.callback_id,
-            "message_name": output.name,
-            "timestamp": now.isoformat(),
-            "callback_topic": _reply_to(output.reply_to),
-            **(output.meta or {}),
-        }
 
     def _encode(self, output: Output, meta: Meta) -> tuple[bytes, Headers]:
         if output.format == "json":
@@ -152,6 +130,16 @@ class Composer:
                 headers += ((headers_of_ours.META, payload_codec.dumps(meta).encode()),)
             return written.value, headers
         raise missing or EncodeError(f"no subject for {output.name}")
+
+
+def without_functions(config: Config) -> Config:
+    """Return *config* as if it named no function for what is done with outputs."""
+    return replace(
+        config,
+        topic_strategy="default" if "." in config.topic_strategy else config.topic_strategy,
+        partition_strategy="key" if "." in config.partition_strategy else config.partition_strategy,
+        metadata_mod=None,
+    )
 
 
 def encode_json(payload: Any, meta: Meta) -> tuple[bytes, Headers]:
@@ -194,17 +182,6 @@ def _output(value: Any) -> Output:
     if _is_pair(value):
         return Output(value[0], value[1])
     raise TypeError(f"an output is (name, payload) or Output(...); got {type(value).__name__}")
-
-
-def _reply_to(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    topic, colon, partition = text.rpartition(":")
-    if not colon:
-        return {"topic": text, "partition": 0}
-    if not partition.isdigit():
-        raise EncodeError("reply_to: expected topic or topic:partition")
-    return {"topic": topic, "partition": int(partition)}
 
 
 def _headers(given: Mapping[str, bytes | str] | Sequence[tuple[str, bytes]] | None) -> Headers:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from traceback import TracebackException
 from typing import Any
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import EventError
 from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
 from kaufmann_celery.handlers import ERROR_PREFIX
-from kaufmann_celery.outputs.composing import Cause, Composer, message_id_of
+from kaufmann_celery.outputs.composing import Composer, message_id_of
+from kaufmann_celery.outputs.metadata import Cause
 from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.outputs.partitioning import by_key
+from kaufmann_celery.tasks.envelope import event_id
+from kaufmann_celery.transcoders.headers import headers_of
 from kaufmann_celery.transcoders.subjects import subject_candidates
 
 #: Characters of the error's message that travel.
@@ -43,6 +46,8 @@ class FailedEvent:
     meta: Meta = field(default_factory=dict, repr=False)
     #: The payload, or the raw value where it could not be decoded; None drops it.
     payload: Payload = field(default=None, repr=False)
+    #: The record's headers.
+    headers: Headers = field(default=(), repr=False)
 
 
 class ErrorEvents:
@@ -51,6 +56,7 @@ class ErrorEvents:
     def __init__(self, config: Config, composer: Composer, fields_of: FieldsOf) -> None:
         self._config = config
         self._composer = composer
+        self._plain = composer.plain()
         self._fields_of = fields_of
 
     def outcome(
@@ -74,23 +80,27 @@ class ErrorEvents:
         return [replace(record, kind="error") for record in records]
 
     def _composed(self, failed: FailedEvent, message_id: str, now: datetime) -> list[OutRecord]:
-        name, cause = ERROR_PREFIX + failed.name, Cause.of(failed.meta)
-        output = Output(
-            name,
+        cause = Cause.known(failed.meta, event_id(failed.meta, failed.position), failed.headers)
+        # What the service plugs in may be the very thing that failed.
+        for composer in (self._composer, self._plain):
+            with suppress(EventError):
+                output = self._output(failed, composer)
+                for payload, form in self._candidates(output.name, failed):
+                    with suppress(EventError):
+                        return composer.compose(
+                            replace(output, payload=payload, format=form),
+                            message_id=message_id, now=now, cause=cause, bounded=False,
+                        )  # fmt: skip
+        raise AssertionError("an error event without payload is always composed as JSON")
+
+    def _output(self, failed: FailedEvent, composer: Composer) -> Output:
+        return Output(
+            ERROR_PREFIX + failed.name,
             None,
-            topic=self._config.error_topic or self._composer.usual_topic(failed.name),
+            topic=self._config.error_topic or composer.usual_topics(Output(failed.name, failed.payload)),
             reply=True,
             headers=failure_headers(failed, self._config.consumer_group),
         )
-        for payload, form in self._candidates(name, failed):
-            try:
-                return self._composer.compose(
-                    replace(output, payload=payload, format=form),
-                    message_id=message_id, now=now, cause=cause, bounded=False,
-                )  # fmt: skip
-            except EventError:
-                continue
-        raise AssertionError("an error event without payload is always composed as JSON")
 
     def _candidates(self, name: str, failed: FailedEvent) -> list[tuple[dict[str, Any], str | None]]:
         """Return payloads to try: as the schema asks, without what failed, and last as JSON."""
@@ -146,12 +156,6 @@ def failure_headers(failed: FailedEvent, group: str) -> Headers:
     return (*headers, ("kaufmann-original-key", (failed.raw_key or b"")[:_MOST_KEY]))
 
 
-def message_of(error: BaseException) -> str:
-    """Return the error's message as text that can be printed and sent, whatever the exception's class makes of it."""
-    text = str(TracebackException(type(error), error, None))  # `str(error)` may itself raise
-    return text.encode(errors="backslashreplace").decode()
-
-
 def dead_letter(config: Config, record: Any, failed: FailedEvent, *, cut: bool = False) -> OutRecord | None:
     """Return the record as it was, for `dead_letter_topic`; None where that is not set.
 
@@ -159,13 +163,12 @@ def dead_letter(config: Config, record: Any, failed: FailedEvent, *, cut: bool =
     """
     if config.dead_letter_topic is None:
         return None
-    original: Headers = tuple((name, value or b"") for name, value in record.headers)
     facts = failure_headers(failed, config.consumer_group)
     return OutRecord(
         topic=config.dead_letter_topic,
         key=_key_of(record, cut=cut),
         value=None if cut else record.value,
-        headers=facts if cut else original + facts,
+        headers=facts if cut else headers_of(record) + facts,
         timestamp_ms=max(0, record.timestamp),
         spread=by_key(record.key or str(failed.position).encode()),
         kind="dead_letter",

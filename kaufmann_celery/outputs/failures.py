@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import WorkerDied
+from kaufmann_celery.errors import WorkerDied, message_of
 from kaufmann_celery.outputs.composing import utc_now
-from kaufmann_celery.outputs.error_event import ErrorEvents, FailedEvent, dead_letter, message_of
+from kaufmann_celery.outputs.error_event import ErrorEvents, FailedEvent, dead_letter
 from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import Pending
+from kaufmann_celery.transcoders.headers import headers_of
 
 
 class Failures:
@@ -43,6 +44,7 @@ class Failures:
         failed = FailedEvent(
             pending.decoded.name, owned.position_of(pending.offset), outcome.error_type, outcome.error,
             outcome.attempts, pending.record.timestamp, pending.record.key, pending.decoded.meta,
+            headers=headers_of(pending.record),
         )  # fmt: skip
         if record.kind == "dead_letter":
             return dead_letter(self._config, pending.record, failed, cut=True)
@@ -71,6 +73,7 @@ class Failures:
         return FailedEvent(
             pending.decoded.name, owned.position_of(pending.offset), type(error).__name__, message_of(error),
             pending.past.attempt, pending.record.timestamp, pending.record.key, pending.decoded.meta, payload,
+            headers_of(pending.record),
         )  # fmt: skip
 
     def _raw(self, pending: Pending) -> bytes | None:

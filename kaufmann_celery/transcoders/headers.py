@@ -1,6 +1,20 @@
-"""Record headers of our own. Every name begins with `kaufmann-`."""
+"""Record headers: the names of our own, which begin with `kaufmann-`, and those of a record as they travel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kaufmann_celery.event import Headers
 
 #: On every output of a handler: the group that wrote it, so that its own globs pass over it.
 EMITTER = "kaufmann-emitter"
 #: An event's meta as JSON, where its schema has no place for it.
 META = "kaufmann-meta"
+#: On what follows from a consumed event: that event's id, and the id of the event with which the chain began.
+PARENT = "kaufmann-parent-id"
+ROOT = "kaufmann-root-id"
+
+
+def headers_of(record: Any) -> Headers:
+    """Return the headers of a Kafka record; one without a value has an empty one."""
+    return tuple((name, value or b"") for name, value in record.headers)

@@ -19,6 +19,21 @@ def test_an_event_handler_mod_that_is_no_module_is_a_fault_among_the_others() ->
     assert "order.placed is registered twice" in str(raised.value)
 
 
+def test_functions_that_are_not_there_are_faults_among_each_other() -> None:
+    kaufmann = Kaufmann(
+        "orders", topic_strategy="nowhere.topic", partition_strategy=f"{__name__}.absent", metadata_mod="json.decoder",
+        ordering_key="nowhere.key",
+    )  # fmt: skip
+
+    with pytest.raises(ConfigError) as raised:
+        kaufmann.load()
+
+    assert "topic_strategy: there is no nowhere.topic" in str(raised.value)
+    assert f"partition_strategy: there is no {__name__}.absent" in str(raised.value)
+    assert "metadata_mod: json.decoder is no function, and has no event_metadata(" in str(raised.value)
+    assert "ordering_key: there is no nowhere.key" in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("http_address", "127.0.0.1:8090"), ("producer_mod", "a.b")],

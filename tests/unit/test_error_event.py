@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kaufmann_celery.config import load_config
-from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.errors import UnavailableError, message_of
 from kaufmann_celery.event import Position
 from kaufmann_celery.outputs import outcome
 from kaufmann_celery.outputs.composing import Composer
@@ -17,7 +17,6 @@ from kaufmann_celery.outputs.error_event import (
     FailedEvent,
     FieldsOf,
     dead_letter,
-    message_of,
     payload_fields,
 )
 from kaufmann_celery.outputs.outcome import OutRecord
@@ -91,7 +90,9 @@ def test_it_goes_to_the_error_topic_else_where_an_output_would_and_to_the_callba
 def test_its_headers_hold_the_facts_whatever_its_form(scene: Scene) -> None:
     headers = dict(scene.one().headers)
 
-    assert {name: headers[name] for name in headers if name.startswith("kaufmann-") and name != "kaufmann-emitter"} == {
+    assert headers["kaufmann-parent-id"] == headers["kaufmann-root-id"] == b"orders:3:42"
+    others = ("kaufmann-emitter", "kaufmann-parent-id", "kaufmann-root-id", "content-type")
+    assert {name: headers[name] for name in headers if name not in others} == {
         "kaufmann-original-topic": b"orders",
         "kaufmann-original-partition": b"3",
         "kaufmann-original-offset": b"42",

@@ -11,7 +11,8 @@ import pytest
 from kaufmann_celery.config import load_config
 from kaufmann_celery.errors import EncodeError, EventTooLarge, UnavailableError
 from kaufmann_celery.event import Output, Position
-from kaufmann_celery.outputs.composing import NO_CAUSE, Cause, Composer, collect, message_id_of, utc_now
+from kaufmann_celery.outputs.composing import Composer, collect, message_id_of, utc_now
+from kaufmann_celery.outputs.metadata import NO_CAUSE, Cause
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.outputs.partitioning import by_key, spread
 from kaufmann_celery.registry.client import SchemaNotFound
@@ -135,7 +136,7 @@ class TestBytes:
 
 class TestMeta:
     def test_it_says_who_emitted_what_and_what_it_follows_from(self, scene: Scene) -> None:
-        assert scene.meta(cause=Cause("c1")) == {
+        assert scene.meta(cause=Cause({"callback_id": "c1"})) == {
             "message_id": "m1",
             "emitter_service": "shop",
             "emitter_service_id": "host-1",
@@ -146,12 +147,12 @@ class TestMeta:
         }
 
     def test_the_outputs_own_is_merged_over_it(self, scene: Scene) -> None:
-        meta = scene.meta(meta={"message_id": "mine", "tenant": 3}, cause=Cause("c1"))
+        meta = scene.meta(meta={"message_id": "mine", "tenant": 3}, cause=Cause({"callback_id": "c1"}))
 
         assert (meta["message_id"], meta["tenant"], meta["callback_id"]) == ("mine", 3, "c1")
 
     def test_it_is_in_the_value_where_the_schema_has_a_place_for_it(self, scene: Scene) -> None:
-        made = scene.one("order.paid", cause=Cause("c1"))
+        made = scene.one("order.paid", cause=Cause({"callback_id": "c1"}))
         assert made.value is not None
         read = scene.reader.read("order.paid", made.value, dict(made.headers))
 
@@ -187,8 +188,8 @@ class TestTopics:
     def test_an_events_namespace_names_its_topic(self, name: str, topic: str) -> None:
         scene = Scene(topic_strategy="event_namespace", default_publish_topic="usual")
 
-        assert scene.composer.usual_topic(name) == topic
-        assert Scene(default_publish_topic="usual").composer.usual_topic(name) == "usual"
+        assert scene.composer.usual_topics(Output(name, None)) == (topic,)
+        assert Scene(default_publish_topic="usual").composer.usual_topics(Output(name, None)) == ("usual",)
 
     def test_an_output_may_name_its_own(self, scene: Scene) -> None:
         assert [one.topic for one in scene.compose()] == ["shop"]
@@ -215,13 +216,13 @@ class TestTopics:
     def test_a_reply_goes_also_to_the_callback_topic_where_that_is_allowed(
         self, *, reply: bool, callback: Any, targets: list[tuple[str, int | None]]
     ) -> None:
-        cause = Cause.of({"callback_id": "c1", "callback_topic": callback})
+        cause = Cause({"callback_id": "c1", "callback_topic": callback})
         records = Scene(callback_topics="back,sh*").compose(cause=cause, reply=reply)
 
         assert [(one.topic, one.partition) for one in records] == targets
 
     def test_without_callback_topics_none_is_allowed(self) -> None:
-        records = Scene(callback_topics="").compose(cause=Cause("c1", {"topic": "back"}), reply=True)
+        records = Scene(callback_topics="").compose(cause=Cause({"callback_topic": {"topic": "back"}}), reply=True)
 
         assert [one.topic for one in records] == ["shop"]
 

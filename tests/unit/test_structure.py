@@ -42,8 +42,8 @@ HOMES = {
     "pytest": {"testing/"},
 }  # fmt: skip
 
-#: Where everything may go wrong: around the handler, what is told of its failure, and a function of `ordering_key`.
-BROAD = {"handle.py": 2, "ordering.py": 1}
+#: Where everything may go wrong: around the handler, what is told of its failure, and what a setting plugs in.
+BROAD = {"handle.py": 2, "plugged.py": 1}
 
 
 def tree_of(module: str) -> ast.Module:
