@@ -195,6 +195,9 @@ class Kaufmann:
     def _checks_of(self, config: Config) -> list[Callable[[], object]]:
         from kaufmann_celery.outputs.metadata import Metadata
         from kaufmann_celery.outputs.strategies import Partitions, Topics
+        from kaufmann_celery.transcoders.configured import plugged as plugged_transcoders
+        from kaufmann_celery.transcoders.json_schemas import JsonSchemas
+        from kaufmann_celery.transcoders.subjects import Subjects
 
         return [
             partial(check_available, config),
@@ -203,6 +206,10 @@ class Kaufmann:
             partial(Topics, config),
             partial(Partitions, config),
             partial(Metadata, config),
+            partial(Subjects, config),
+            partial(JsonSchemas, config.schema_path),
+            partial(plugged_transcoders, config),
+            lambda: self.local_schemas,
         ]
 
     def queue_of(self, handler: Handler) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from kaufmann_celery.errors import DecodeError, EventError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Payload, Position
@@ -19,8 +19,7 @@ from kaufmann_celery.tasks.envelope import Decoded
 from kaufmann_celery.transcoders import headers as headers_of_ours
 from kaufmann_celery.transcoders import payload_codec
 from kaufmann_celery.transcoders.avro_depth import MAX_DEPTH
-from kaufmann_celery.transcoders.reading import AvroReader
-from kaufmann_celery.transcoders.subjects import subject_candidates
+from kaufmann_celery.transcoders.transcoder import Decoded as Read
 
 UNKNOWN = "unknown"
 
@@ -30,13 +29,20 @@ _LONGEST_NAME = 500
 _NO_NAMES = frozenset({".", ".."})
 
 
+class Reads(Protocol):
+    """What turns a record's value into a payload: see transcoders/configured.py."""
+
+    def read(self, name: str | None, topic: str, value: bytes, headers: Mapping[str, bytes]) -> Read:
+        """Return payload and meta; raise `DecodeError` and its like, or `UnavailableError`."""
+
+
 class Decoder:
     """Reads records. Blocks on the schema registry for what its cache does not hold."""
 
     def __init__(
         self,
         handlers: Handlers,
-        reader: AvroReader,
+        reader: Reads,
         *,
         group: str,
         max_event_bytes: int,
@@ -73,11 +79,12 @@ class Decoder:
         size = len(record.value) + len(record.key or b"") + sum(len(one) + len(value) for one, value in headers)
         if size > self._max_bytes:
             raise EventTooLarge(f"the record has {size} bytes, more than max_event_bytes")
-        subjects = subject_candidates(name) if name is not None else None
-        read = self._reader.read(subjects, record.value, dict(headers))
+        read = self._reader.read(name, record.topic, record.value, dict(headers))
         meta = read.meta or _meta_header(headers)
         if name is None:
             name = str(meta.get("message_name") or read.schema_name)
+            if not name:
+                raise DecodeError("nothing names the event: no record key, no ce_type header, no meta, no schema")
         handler = self._judged(name, headers)
         if handler is None:
             return None

@@ -41,7 +41,6 @@ from kaufmann_celery.partitions.ownership import Ownership
 from kaufmann_celery.partitions.until_end import Endless, UntilEnd
 from kaufmann_celery.pulse import Pulse
 from kaufmann_celery.settle import Counts, Settler
-from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.worker.runtime import WorkerRuntime
 
 if TYPE_CHECKING:
@@ -76,10 +75,9 @@ class Ingester:
         runtime = WorkerRuntime(kaufmann)
         self._kafka = KafkaOut(config)
         failures = Failures(service, runtime.error_events)
-        reader = AvroReader(runtime.registry, kaufmann.local_schemas)
         decoder = Decoder(
-            kaufmann.handlers, reader, group=service.consumer_group, max_event_bytes=config.max_event_bytes,
-            ordering=Ordering(config, kaufmann.handlers),
+            kaufmann.handlers, runtime.transcoders, group=service.consumer_group,
+            max_event_bytes=config.max_event_bytes, ordering=Ordering(config, kaufmann.handlers),
         )  # fmt: skip
         self._dispatcher = Dispatcher(kaufmann, decoder, failures, nudge=self._nudge, group=config.consumer_group)
         self._consumption = Consumption(

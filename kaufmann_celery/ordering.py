@@ -60,7 +60,7 @@ def _resolved(key: OrderingKey, what: str) -> OrderingKey:
 
 def _found(by: OrderingKey, event: Event) -> Any:
     if callable(by):
-        return called("ordering_key", by, event, error=DecodeError)
+        return called("the function of ordering_key", by, event, error=DecodeError)
     root, *path = by.split(".")
     value: Any = dict(event.headers) if root == "headers" else getattr(event, root)
     for part in path:

@@ -30,9 +30,9 @@ def function(path: str, setting: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return] # callable() leaves it Any
 
 
-def called(setting: str, plugged: Callable[..., Any], *args: Any, error: type[EventError] = EncodeError) -> Any:
-    """Call a function that *setting* names; raise *error*, which says so, where it raises anything."""
+def called(what: str, plugged: Callable[..., Any], *args: Any, error: type[EventError] = EncodeError) -> Any:
+    """Call *what* the service has plugged in; raise *error*, which says so, where it raises anything."""
     try:
         return plugged(*args)
-    except Exception as raised:  # the service's own function: what is wrong with it is said of its event
-        raise error(f"the function of {setting} raised {type(raised).__name__}: {message_of(raised)}") from raised
+    except Exception as raised:  # the service's own code: what is wrong with it is said of its event
+        raise error(f"{what} raised {type(raised).__name__}: {message_of(raised)}") from raised

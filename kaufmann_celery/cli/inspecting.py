@@ -80,13 +80,17 @@ def status(ctx: click.Context, as_json: bool, fail_above: int | None) -> None:  
 
 
 def _handler(kaufmann: Kaufmann, handler: Handler) -> dict[str, str]:
-    from kaufmann_celery.transcoders.subjects import subject_of
+    from kaufmann_celery.errors import EncodeError
+    from kaufmann_celery.transcoders.subjects import Subjects
 
+    subjects = Subjects(kaufmann.config)
     return {
         "event": handler.pattern,
         "task": handler.task_name,
         "queue": kaufmann.queue_of(handler),
-        "subject": "-" if handler.is_glob else subject_of(handler.pattern),
+        "subject": "-"
+        if handler.is_glob
+        else subjects.of(handler.pattern, kaufmann.config.default_topic, EncodeError)[-1],
         "source": handler.source.removeprefix(f"{Path.cwd()}{os.sep}"),
     }
 

@@ -85,9 +85,13 @@ class _Outputs:
         from kaufmann_celery.cli.json_values import FromJson
 
         if self._from_json is None:
-            registered, named = self._publisher.schema_of(self._template.name)
-            self._from_json = FromJson(registered.schema, named)
+            found = self._publisher.avro_schema_of(self._template)
+            self._from_json = FromJson(found[0].schema, found[1]) if found else _as_it_is
         return self._from_json(payload)
+
+
+def _as_it_is(payload: Any) -> Any:
+    return payload
 
 
 def _text(payload: str, ctx: click.Context) -> str:

@@ -75,13 +75,12 @@ class EventDecoder:
     def __init__(self, kaufmann: Kaufmann) -> None:
         from kaufmann_celery.decode import Decoder
         from kaufmann_celery.handlers import ERROR_PREFIX, Handler, Handlers
-        from kaufmann_celery.registry.client import SchemaRegistry
-        from kaufmann_celery.transcoders.reading import AvroReader
+        from kaufmann_celery.transcoders.configured import Transcoders
 
         every = Handlers()
         every.add(Handler("*", print))
         every.add(Handler(f"{ERROR_PREFIX}*", print))
-        reader = AvroReader(SchemaRegistry(kaufmann.config.schema_registry_url), kaufmann.local_schemas)
+        reader = Transcoders(kaufmann.config, local=kaufmann.local_schemas)
         self._wanted = kaufmann.handlers
         # A group that is nobody's: nothing is passed over as this service's own output.
         self._decoder = Decoder(every, reader, group="", max_event_bytes=sys.maxsize)

@@ -150,7 +150,11 @@ class Config:
     #: How Avro is written: `raw` (as KaufmannEx) or `confluent` (magic byte and schema id first). Both are
     #: read.
     framing: str = setting(choice("raw", "confluent"), "raw")
-    #: Which subject an event's schema has: `event_name`, or (planned) a function by its dotted path.
+    #: The formats of events, in the order in which they are tried: `avro`, `json`, and names of entry points of
+    #: the group `kaufmann_celery.transcoders`. An event with a schema in one of them is of that format.
+    transcoders: tuple[str, ...] = setting(several(text), ("avro", "json"))
+    #: Which subject an event's schema has: `event_name` (`query.req`, `query.res` and `event.error` for all of
+    #: their kind), or the dotted path of a function `subject(event_name, topic)` that returns it.
     subject_strategy: str = setting(choice("event_name", or_callable=True), "event_name")
     #: Which topic an output goes to: `default`, `event_namespace` (`order.placed` for `event.order.placed.v1`),
     #: or the dotted path of a function `topic(output)` that returns a topic, or several in a list.

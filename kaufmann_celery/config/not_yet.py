@@ -11,7 +11,6 @@ def check_available(config: Config) -> None:
     asked = {
         "http_address": config.http_address is not None,
         "producer_mod": config.producer_mod is not None,
-        "subject_strategy": config.subject_strategy != "event_name",
     }
     faults = [
         f"{name}: {getattr(config, name)} is not available in this version yet; leave it at its default"

@@ -7,7 +7,6 @@ the same.
 from __future__ import annotations
 
 import inspect
-import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,22 +15,21 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import EncodeError, EventTooLarge
+from kaufmann_celery.errors import EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Output
 from kaufmann_celery.outputs.metadata import NO_CAUSE, Cause, Metadata
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.outputs.strategies import Partitions, Topics
-from kaufmann_celery.registry.client import SchemaNotFound
 from kaufmann_celery.transcoders import headers as headers_of_ours
 from kaufmann_celery.transcoders import payload_codec
-from kaufmann_celery.transcoders.subjects import subject_candidates
+from kaufmann_celery.transcoders.transcoder import Written
 
 
 class Writes(Protocol):
-    """What turns a payload into a record's value."""
+    """What turns a payload into a record's value: see transcoders/configured.py."""
 
-    def write(self, subject: str, payload: Any, meta: Mapping[str, Any]) -> Any:
-        """Return the bytes and headers; raise `SchemaNotFound`, `EncodeError` or `UnavailableError`."""
+    def write(self, name: str, topic: str, payload: Any, meta: Mapping[str, Any], form: str | None = None) -> Written:
+        """Return the bytes and headers; raise `EncodeError` and its like, or `UnavailableError`."""
 
 
 class Composer:
@@ -67,33 +65,23 @@ class Composer:
         `max_event_bytes`. Raises `EncodeError`, `EventTooLarge`, or `UnavailableError` where the registry is away.
         """
         meta = self._metadata.of(output, message_id, now, cause)
-        value, headers = self._encode(output, meta)
-        headers += cause.headers + _headers(output.headers)
+        headers = cause.headers + _headers(output.headers)
         if emitter:
             headers += ((headers_of_ours.EMITTER, self._config.consumer_group.encode()),)
         key = f"{output.name}#{output.key}" if output.key is not None else output.name
+        bare = OutRecord("", key.encode(), None, headers, int(now.timestamp() * 1000))
         targets = list(self._targets(output, cause))
-        chosen = any(partition is None for _, partition in targets)
-        number = self._partitions.spread(output, meta) if chosen else 0
-        records = [
-            OutRecord(
-                topic=topic,
-                key=key.encode(),
-                value=value,
-                headers=headers,
-                timestamp_ms=int(now.timestamp() * 1000),
-                partition=partition,
-                spread=number,
-            )
-            for topic, partition in targets
-        ]
+        if any(partition is None for _, partition in targets):
+            bare = replace(bare, spread=self._partitions.spread(output, meta))
+        records = [self._record(bare, topic, partition, output, meta) for topic, partition in targets]
         if bounded and sum(record.size for record in records) > self._config.max_event_bytes:
             raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
         return records
 
-    def usual_topics(self, output: Output) -> Sequence[str]:
-        """Return where *output* goes unless it says otherwise. Raises `EncodeError`."""
-        return self._topics.of(output)
+    def topics(self, output: Output) -> Sequence[str]:
+        """Return the topics of *output*: its own, else as `topic_strategy` has it. Raises `EncodeError`."""
+        given = (output.topic,) if isinstance(output.topic, str) else tuple(output.topic or ())
+        return given or self._topics.of(output)
 
     def callback(self, cause: Cause) -> tuple[str, int | None] | None:
         """Return the topic and partition that replies to *cause* go to, None where there are none or not allowed."""
@@ -106,30 +94,19 @@ class Composer:
         return topic, partition if type(partition) is int and 0 <= partition < 2**31 else None
 
     def _targets(self, output: Output, cause: Cause) -> Iterator[tuple[str, int | None]]:
-        given = [output.topic] if isinstance(output.topic, str) else list(output.topic or ())
-        topics = given or self.usual_topics(output)
         callback = self.callback(cause) if output.reply else None
         if callback is not None:
             yield callback
-        for topic in topics:
+        for topic in self.topics(output):
             if callback is None or topic != callback[0]:
                 yield topic, output.partition
 
-    def _encode(self, output: Output, meta: Meta) -> tuple[bytes, Headers]:
-        if output.format == "json":
-            return encode_json(output.payload, meta)
-        missing: SchemaNotFound | None = None
-        for subject in subject_candidates(output.name):
-            try:
-                written = self._writer.write(subject, output.payload, meta)
-            except SchemaNotFound as error:
-                missing = missing or error
-                continue
-            headers: Headers = tuple(written.headers)
-            if not written.carries_meta:
-                headers += ((headers_of_ours.META, payload_codec.dumps(meta).encode()),)
-            return written.value, headers
-        raise missing or EncodeError(f"no subject for {output.name}")
+    def _record(self, bare: OutRecord, topic: str, partition: int | None, output: Output, meta: Meta) -> OutRecord:
+        written = self._writer.write(output.name, topic, output.payload, meta, output.format)
+        headers: Headers = tuple(written.headers)
+        if not written.carries_meta:
+            headers += ((headers_of_ours.META, payload_codec.dumps(meta).encode()),)
+        return replace(bare, topic=topic, partition=partition, value=written.value, headers=headers + bare.headers)
 
 
 def without_functions(config: Config) -> Config:
@@ -140,14 +117,6 @@ def without_functions(config: Config) -> Config:
         partition_strategy="key" if "." in config.partition_strategy else config.partition_strategy,
         metadata_mod=None,
     )
-
-
-def encode_json(payload: Any, meta: Meta) -> tuple[bytes, Headers]:
-    """Return KaufmannEx's JSON form: `meta` beside the payload's own fields."""
-    if not isinstance(payload, Mapping):
-        raise EncodeError(f"payload: a JSON event's payload is an object, got {type(payload).__name__}")
-    text = json.dumps({"meta": meta, **payload}, default=str, allow_nan=False)
-    return text.encode(), (("content-type", b"application/json"),)
 
 
 def collect(returned: Any) -> list[Output]:

@@ -18,8 +18,8 @@ from kaufmann_celery.outputs.metadata import Cause
 from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.outputs.partitioning import by_key
 from kaufmann_celery.tasks.envelope import event_id
+from kaufmann_celery.transcoders.avro_events import AvroTranscoder
 from kaufmann_celery.transcoders.headers import headers_of
-from kaufmann_celery.transcoders.subjects import subject_candidates
 
 #: Characters of the error's message that travel.
 _MOST_MESSAGE = 1000
@@ -53,11 +53,11 @@ class FailedEvent:
 class ErrorEvents:
     """Composes error events. Blocks on the schema registry for what its cache does not hold."""
 
-    def __init__(self, config: Config, composer: Composer, fields_of: FieldsOf) -> None:
+    def __init__(self, config: Config, composer: Composer, avro: AvroTranscoder | None) -> None:
         self._config = config
         self._composer = composer
         self._plain = composer.plain()
-        self._fields_of = fields_of
+        self._avro = avro
 
     def outcome(
         self, failed: FailedEvent, *, incarnation: str, now: datetime, further: tuple[OutRecord, ...] = ()
@@ -85,7 +85,7 @@ class ErrorEvents:
         for composer in (self._composer, self._plain):
             with suppress(EventError):
                 output = self._output(failed, composer)
-                for payload, form in self._candidates(output.name, failed):
+                for payload, form in self._candidates(output, failed):
                     with suppress(EventError):
                         return composer.compose(
                             replace(output, payload=payload, format=form),
@@ -97,37 +97,29 @@ class ErrorEvents:
         return Output(
             ERROR_PREFIX + failed.name,
             None,
-            topic=self._config.error_topic or composer.usual_topics(Output(failed.name, failed.payload)),
+            topic=self._config.error_topic or composer.topics(Output(failed.name, failed.payload)),
             reply=True,
             headers=failure_headers(failed, self._config.consumer_group),
         )
 
-    def _candidates(self, name: str, failed: FailedEvent) -> list[tuple[dict[str, Any], str | None]]:
+    def _candidates(self, output: Output, failed: FailedEvent) -> list[tuple[dict[str, Any], str | None]]:
         """Return payloads to try: as the schema asks, without what failed, and last as JSON."""
-        fields = self._fields_of(subject_candidates(name))
         whole = _facts(failed)
         bare = _facts(replace(failed, payload=None))
+        fields = [name for name in self._fields(output) if name in whole]
         as_schema = [
-            ({key: known[key] for key in fields if key in known}, None)
+            ({key: known[key] for key in fields}, "avro")
             for known in ({**whole, "message_payload": failed.payload}, whole, bare)
         ]
         return [*(as_schema if fields else []), (whole, "json"), (bare, "json")]
 
-
-class FieldsOf:
-    """Tells which fields an error event's schema has, from the registry's latest schema of its subject."""
-
-    def __init__(self, registry: Any) -> None:
-        self._registry = registry
-
-    def __call__(self, subjects: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the payload's field names in the first of *subjects* that is registered; none without."""
-        for subject in subjects:
-            try:
-                return payload_fields(self._registry.latest(subject).schema)
-            except EventError:
-                continue
-        return ()
+    def _fields(self, output: Output) -> tuple[str, ...]:
+        """Return the payload's field names in the Avro schema of the error event; none without one."""
+        try:
+            latest = self._avro and self._avro.latest(output.name, self._composer.topics(output)[0])
+        except EventError:
+            return ()
+        return payload_fields(latest.schema) if latest else ()
 
 
 def payload_fields(schema: Any) -> tuple[str, ...]:

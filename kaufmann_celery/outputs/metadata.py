@@ -88,7 +88,7 @@ class Metadata:
         return {**meta, **(output.meta or {})}
 
     def _made(self, made_by: Callable[..., Any], name: str, context: Meta) -> Mapping[str, Any]:
-        made = called("metadata_mod", made_by, name, context)
+        made = called("the function of metadata_mod", made_by, name, context)
         if not isinstance(made, Mapping) or not all(isinstance(key, str) for key in made):
             raise EncodeError(
                 f"metadata_mod: {self._config.metadata_mod} returned {type(made).__name__}, expected a dict of meta"

@@ -6,19 +6,18 @@ import atexit
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kaufmann_celery.errors import EncodeError, EventTooLarge, PublishError, UnavailableError
 from kaufmann_celery.event import Output, Position
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood
 from kaufmann_celery.outputs.composing import Composer, utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
-from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound, SchemaRegistry
-from kaufmann_celery.transcoders.subjects import subject_candidates
-from kaufmann_celery.transcoders.writing import AvroWriter, Framing
+from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound
+from kaufmann_celery.transcoders.configured import Transcoders
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -67,15 +66,21 @@ class Publisher:
             raise Refused(positions, refusals)
         return [position for position in positions if position is not None]
 
-    def schema_of(self, name: str) -> tuple[RegisteredSchema, list[Any]]:
-        """Return the schema by which events of *name* are written, and those it refers to. Raises as `publish`."""
-        registry = self._connections.registry
-        with _translated(name):
-            subjects = subject_candidates(name)
-            for subject in subjects[:-1]:
-                with suppress(SchemaNotFound):
-                    return _with_references(registry, registry.latest(subject))
-            return _with_references(registry, registry.latest(subjects[-1]))
+    def avro_schema_of(self, output: Output) -> tuple[RegisteredSchema, list[Any]] | None:
+        """Return the schema by which *output* is written, and those it refers to; None where it is not in Avro.
+
+        Raises as `publish`.
+        """
+        transcoders = self._connections.transcoders
+        with _translated(output.name):
+            topic = self._connections.composer.topics(output)[0]
+            avro = transcoders.avro
+            if avro is None or transcoders.writer(output.name, topic, output.format) is not avro:
+                return None
+            latest = avro.latest(output.name, topic)
+            if latest is None:
+                raise SchemaNotFound
+            return latest, avro.references_of(latest)
 
     def close(self) -> None:
         """Close this process' connections; the next call makes new ones."""
@@ -107,13 +112,9 @@ class _Connections:
     """What one process publishes with. Nothing connects before its first use."""
 
     def __init__(self, config: Config) -> None:
-        self.registry = SchemaRegistry(config.schema_registry_url)
-        self.composer = Composer(config, AvroWriter(self.registry, framing=cast(Framing, config.framing)))
+        self.transcoders = Transcoders(config)
+        self.composer = Composer(config, self.transcoders)
         self.kafka = KafkaOut(config)
-
-
-def _with_references(registry: SchemaRegistry, found: RegisteredSchema) -> tuple[RegisteredSchema, list[Any]]:
-    return found, registry.references_of(found)
 
 
 @contextmanager

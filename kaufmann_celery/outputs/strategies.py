@@ -31,7 +31,7 @@ class Topics:
         """Return where *output* goes unless it says so itself. Raises `EncodeError` where the function does not."""
         if self._function is None:
             return (self._default if self._strategy == "default" else _namespace(output.name) or self._default,)
-        found = called("topic_strategy", self._function, output)
+        found = called("the function of topic_strategy", self._function, output)
         return _topics(found, f"topic_strategy: {self._strategy} returned")
 
 
@@ -49,7 +49,7 @@ class Partitions:
         """
         if self._function is None:
             return spread(self._strategy, name=output.name, key=output.key, message_id=str(meta["message_id"]))
-        found = called("partition_strategy", self._function, output, meta)
+        found = called("the function of partition_strategy", self._function, output, meta)
         if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _HIGHEST:
             raise EncodeError(
                 f"partition_strategy: {self._strategy} returned {_shown(found)}, expected a whole number from 0 on"

@@ -60,7 +60,7 @@ class MockBus:
     @property
     def registry(self) -> SchemaRegistry:
         """The registry's client: `register` adds another version of a subject, as another service's release would."""
-        return self._service.runtime.registry
+        return self._service.registry
 
     def given_event(
         self, name: str, payload: Payload, callback_id: str | None = None, meta: Meta | None = None, *,
@@ -75,7 +75,7 @@ class MockBus:
         """
         output = Output(
             name, payload, key=key, headers=headers, topic=topic or self._kaufmann.config.subscription_topics[0],
-            format=format or self._schemas.format_of(name),
+            format=format,
             meta={**_EMITTER, "callback_id": callback_id, **(meta or {})},
         )  # fmt: skip
         try:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, field
 from typing import Final
 
-from kaufmann_celery.decode import Decoder
+from kaufmann_celery.decode import Decoder, Reads
 from kaufmann_celery.event import Headers
 from kaufmann_celery.handlers import every_event
 from kaufmann_celery.testing.emissions import Emitted
-from kaufmann_celery.transcoders.reading import AvroReader
 
 _JSON: Final = ("content-type", b"application/json")
 
@@ -33,7 +31,7 @@ class Record:
 class ReadingBack:
     """Decodes records of every name, by the decode step. Blocks on the schema registry for what its cache lacks."""
 
-    def __init__(self, reader: AvroReader) -> None:
+    def __init__(self, reader: Reads) -> None:
         # A group that is nobody's: nothing is passed over as this service's own output.
         self._decoder = Decoder(every_event(), reader, group="", max_event_bytes=sys.maxsize)
 
@@ -41,13 +39,9 @@ class ReadingBack:
         """Return the event that *record* is, sent to *partition*. Raises `AssertionError` where it cannot be read."""
         read = self._decoder.decode(record)
         assert read is not None
-        meta, payload = read.meta, read.payload()
         if read.error is not None:
-            if not is_json(record.headers):
-                raise AssertionError(f"{read.name} was emitted, but cannot be read: {read.error}")
-            payload = json.loads(record.value or b"")
-            meta = payload.pop("meta")
-        return Emitted(read.name, payload, meta, record.topic, partition, read.key, record.headers)
+            raise AssertionError(f"{read.name} was emitted, but cannot be read: {read.error}")
+        return Emitted(read.name, read.payload(), read.meta, record.topic, partition, read.key, record.headers)
 
 
 def is_json(headers: Headers) -> bool:

@@ -20,10 +20,6 @@ class SchemaFiles:
         self._avro = kaufmann.local_schemas.subjects()
         self._json = {file.name.removesuffix(".json"): file for path in self._paths for file in path.rglob("*.json")}
 
-    def format_of(self, name: str) -> str | None:
-        """Return `json` where an event of *name* has a JSON schema and no Avro one; None lets the schema decide."""
-        return "json" if self._avro_file(name) is None and name in self._json else None
-
     def file_of(self, name: str) -> str:
         """Return the file by which events of *name* are written, for a message."""
         return str(self._avro_file(name) or self._json.get(name) or "its schema")

@@ -36,8 +36,7 @@ from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.tasks.celery_out import Envelope, TaskMessage
 from kaufmann_celery.tasks.envelope import Decoded
 from kaufmann_celery.testing.reading_back import ReadingBack, Record
-from kaufmann_celery.testing.stand_ins import LedgerInMemory, runtime_in_memory
-from kaufmann_celery.transcoders.reading import AvroReader
+from kaufmann_celery.testing.stand_ins import LedgerInMemory, registry_in_memory, runtime_in_memory
 from kaufmann_celery.worker.runtime import standing_in
 
 _Answer = TypeVar("_Answer")
@@ -63,16 +62,17 @@ class ServiceInMemory:
         kaufmann.load()
         self._kaufmann = kaufmann
         self._ledger = LedgerInMemory()
-        self.runtime = runtime_in_memory(kaufmann, self._ledger)
+        self.registry = registry_in_memory(kaufmann)
+        self.runtime = runtime_in_memory(kaufmann, self._ledger, self.registry)
         self.incarnation = uuid4().hex
         self._failures = Failures(kaufmann.config, self.runtime.error_events)
-        reader = AvroReader(self.runtime.registry, kaufmann.local_schemas)
         config = kaufmann.config
         self._decoder = Decoder(
-            kaufmann.handlers, reader, group=config.consumer_group, max_event_bytes=config.max_event_bytes,
+            kaufmann.handlers, self.runtime.transcoders, group=config.consumer_group,
+            max_event_bytes=config.max_event_bytes,
             ordering=Ordering(config, kaufmann.handlers),
         )  # fmt: skip
-        self.reading_back = ReadingBack(reader)
+        self.reading_back = ReadingBack(self.runtime.transcoders)
 
     def wants(self, record: Record) -> bool:
         """Return whether a handler wants the event that *record* is."""

@@ -85,8 +85,8 @@ def registry_in_memory(kaufmann: Kaufmann) -> SchemaRegistry:
     return SchemaRegistry(["http://in-memory"], session=_RegistrySession(store))
 
 
-def runtime_in_memory(kaufmann: Kaufmann, ledger: LedgerInMemory) -> WorkerRuntime:
+def runtime_in_memory(kaufmann: Kaufmann, ledger: LedgerInMemory, registry: SchemaRegistry) -> WorkerRuntime:
     """Return what a worker process has, with stand-ins for Redis and the registry."""
-    runtime = WorkerRuntime(kaufmann, ledger=cast(LedgerConnection, ledger), registry=registry_in_memory(kaufmann))
+    runtime = WorkerRuntime(kaufmann, ledger=cast(LedgerConnection, ledger), registry=registry)
     runtime.leases = _LeasesForEver(kaufmann.config.lease)
     return runtime

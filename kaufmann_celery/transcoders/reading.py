@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from kaufmann_celery.errors import DecodeError, EventError
 from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound, SchemaRegistry
 from kaufmann_celery.registry.local_schemas import LocalSchemas
 from kaufmann_celery.transcoders.avro import AvroSchema
+from kaufmann_celery.transcoders.transcoder import Decoded
 from kaufmann_celery.transcoders.writing import SCHEMA_ID_HEADER
 
 #: Confluent's: 01 and 16 bytes of GUID, or 00 and four of id.
@@ -23,19 +23,6 @@ CONFLUENT_HEADER: Final = "__value_schema_id"
 #: Bare Avro may look like a prefix, with an id that is none. After so many, a subject's are tried last.
 _MAX_STRAY_PREFIXES: Final = 16
 _MAX_DECIMAL_DIGITS: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A value read."""
-
-    payload: Any = field(repr=False)
-    #: Empty where the schema has no place for it.
-    meta: dict[str, Any] = field(repr=False)
-    #: The writer schema's id; 0 where a GUID named it and the registry did not say.
-    schema_id: int
-    #: The full name of the event's record; empty where the schema is a type without a name.
-    schema_name: str
 
 
 class AvroReader:

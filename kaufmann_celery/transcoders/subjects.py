@@ -1,11 +1,17 @@
-"""The registry's subject for an event's name, as KaufmannEx has it."""
+"""The registry's subject for an event: as KaufmannEx has it, or by a function of the service's own."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from kaufmann_celery.config import Config
+from kaufmann_celery.errors import EventError
+from kaufmann_celery.plugged import called, function
+
 _ERROR: Final = "event.error"
 _QUERY_WIDTH: Final = len("query.req")
+#: These would lead a registry's URL elsewhere.
+_NO_SUBJECTS: Final = frozenset({"", ".", ".."})
 
 
 def subject_of(event_name: str) -> str:
@@ -21,3 +27,21 @@ def subject_candidates(event_name: str) -> tuple[str, ...]:
     """The subjects to try, in this order: an error event may have one of its own before `event.error`."""
     subject = subject_of(event_name)
     return (event_name, subject) if subject == _ERROR and event_name != _ERROR else (subject,)
+
+
+class Subjects:
+    """The setting `subject_strategy`. Raises `ConfigError` where it names no function."""
+
+    def __init__(self, config: Config) -> None:
+        self._strategy = config.subject_strategy
+        by_name = self._strategy == "event_name"
+        self._function = None if by_name else function(self._strategy, "subject_strategy")
+
+    def of(self, name: str, topic: str, error: type[EventError]) -> tuple[str, ...]:
+        """Return the subjects to try, in their order; raise *error* where the function gives none."""
+        if self._function is None:
+            return subject_candidates(name)
+        found = called("the function of subject_strategy", self._function, name, topic, error=error)
+        if not isinstance(found, str) or not found.isprintable() or found in _NO_SUBJECTS:
+            raise error(f"subject_strategy: {self._strategy} returned what is no subject ({type(found).__name__})")
+        return (found,)

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from kaufmann_celery.errors import EncodeError, EventError
 from kaufmann_celery.registry.client import SchemaRegistry
 from kaufmann_celery.transcoders.avro import AvroSchema
+from kaufmann_celery.transcoders.transcoder import Written
 
 Framing = Literal["raw", "confluent"]
 
 #: The writer schema's id, in decimal.
 SCHEMA_ID_HEADER: Final = "kaufmann-schema-id"
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An event's value, ready for Kafka."""
-
-    value: bytes = field(repr=False)
-    #: To go with the record; empty where the value itself names its schema.
-    headers: tuple[tuple[str, bytes], ...]
-    #: Whether meta is in the value; if not, it has to travel in a header.
-    carries_meta: bool
 
 
 class AvroWriter:
@@ -49,10 +38,6 @@ class AvroWriter:
         if self._framing == "confluent":
             return Written(struct.pack(">bI", 0, schema_id) + body, (), schema.carries_meta)
         return Written(body, ((SCHEMA_ID_HEADER, b"%d" % schema_id),), schema.carries_meta)
-
-    def carries_meta(self, subject: str) -> bool:
-        """Whether the subject's latest schema has a place for meta. Raises as `write` does."""
-        return self._latest(subject)[1].carries_meta
 
     def _latest(self, subject: str) -> tuple[int, AvroSchema]:
         registered = self._registry.latest(subject)

@@ -7,19 +7,19 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kaufmann_celery.ledger import LedgerConnection, connect
 from kaufmann_celery.outputs.composing import Composer
-from kaufmann_celery.outputs.error_event import ErrorEvents, FieldsOf
-from kaufmann_celery.registry.client import SchemaRegistry
-from kaufmann_celery.transcoders.writing import AvroWriter, Framing
+from kaufmann_celery.outputs.error_event import ErrorEvents
+from kaufmann_celery.transcoders.configured import Transcoders
 from kaufmann_celery.worker.leases import Leases
 from kaufmann_celery.worker.vouching import Vouching
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.config import Config
+    from kaufmann_celery.registry.client import SchemaRegistry
 
 
 class WorkerRuntime:
@@ -33,9 +33,9 @@ class WorkerRuntime:
     ) -> None:
         self.config: Config = kaufmann.config
         self.ledger = ledger or connect(self.config.redis_url, kaufmann.transport_options)
-        self.registry = registry or SchemaRegistry(self.config.schema_registry_url)
-        self.composer = Composer(self.config, AvroWriter(self.registry, framing=cast(Framing, self.config.framing)))
-        self.error_events = ErrorEvents(self.config, self.composer, FieldsOf(self.registry))
+        self.transcoders = Transcoders(self.config, registry=registry, local=kaufmann.local_schemas)
+        self.composer = Composer(self.config, self.transcoders)
+        self.error_events = ErrorEvents(self.config, self.composer, self.transcoders.avro)
         self.leases = Leases(self.config.lease)
         self.vouching = Vouching(self.config.lease)
         self._on_error = kaufmann.on_error_for

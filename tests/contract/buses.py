@@ -16,7 +16,7 @@ from kaufmann_celery.registry.client import SchemaRegistry
 from kaufmann_celery.testing import Emitted, MockBus
 from kaufmann_celery.testing.emissions import ANY, Emissions
 from kaufmann_celery.testing.reading_back import ReadingBack, Record
-from kaufmann_celery.transcoders.reading import AvroReader
+from kaufmann_celery.transcoders.configured import Transcoders
 from tests.integration.kafka_topics import Found
 from tests.integration.scene import Scene, scene
 from tests.integration.user_commands import commands
@@ -125,7 +125,7 @@ class RealBus:
         self._writer = Kaufmann(
             one.name, brokers=stack["KAUFMANN_BROKERS"], schema_registry_url=stack["KAUFMANN_SCHEMA_REGISTRY_URL"]
         )
-        self._reading_back = ReadingBack(AvroReader(one.registry))
+        self._reading_back = ReadingBack(Transcoders(self._writer.config, registry=one.registry))
         self._topics = tuple(topic.replace("NAME", one.name) for topic in (OUT, DEAD, REPLIES))
         self._known = {topic: set(one.kafka.read(topic)) for topic in self._topics}
         self._emissions = Emissions()

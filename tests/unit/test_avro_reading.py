@@ -12,9 +12,11 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter
 
+from kaufmann_celery.config import Config, load_config
 from kaufmann_celery.errors import DecodeError, EncodeError, UnavailableError
 from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
 from kaufmann_celery.registry.local_schemas import LocalSchemas
+from kaufmann_celery.transcoders.configured import Transcoders
 from kaufmann_celery.transcoders.reading import AvroReader
 from kaufmann_celery.transcoders.subjects import subject_candidates, subject_of
 from kaufmann_celery.transcoders.writing import AvroWriter
@@ -56,6 +58,11 @@ def registry_of(memory: InMemory) -> SchemaRegistry:
     session = requests.Session()
     session.mount("http://", memory)
     return SchemaRegistry(["http://registry"], session=session)
+
+
+def transcoders_of(memory: InMemory, config: Config | None = None) -> Transcoders:
+    config = config or load_config("shop", keywords={}, conf={}, environ={})
+    return Transcoders(config, registry=registry_of(memory))
 
 
 def record(*fields: tuple[str, Any], name: str = "r") -> dict[str, Any]:

@@ -58,6 +58,7 @@ def test_without_any_source_every_setting_has_its_default() -> None:
         "lease": 10.0,
         "auto_offset_reset": "earliest",
         "framing": "raw",
+        "transcoders": ("avro", "json"),
         "subject_strategy": "event_name",
         "topic_strategy": "default",
         "partition_strategy": "key",

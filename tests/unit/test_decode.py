@@ -10,9 +10,8 @@ from kaufmann_celery.event import Headers, Position
 from kaufmann_celery.handlers import Handlers
 from kaufmann_celery.partitions.pending import GoneRecord
 from kaufmann_celery.tasks.envelope import Decoded, unpack
-from kaufmann_celery.transcoders.reading import AvroReader
 from tests.unit.ledger_in_memory import handler
-from tests.unit.test_avro_reading import InMemory, record, registry_of
+from tests.unit.test_avro_reading import InMemory, record, transcoders_of
 
 PLACED = record(("item", "string"), name="schema.placed")
 META = record(("message_id", "string"), ("message_name", "string"), name="meta_of_ours")
@@ -37,8 +36,7 @@ class Scene:
             handlers.add(handler(pattern))
         names = ("order.placed", "order.paid")
         self.registry = InMemory(**dict(zip(names, [[PLACED], [PAID]], strict=True)))
-        reader = AvroReader(registry_of(self.registry))
-        self.decoder = Decoder(handlers, reader, group="shop", max_event_bytes=max_event_bytes)
+        self.decoder = Decoder(handlers, transcoders_of(self.registry), group="shop", max_event_bytes=max_event_bytes)
 
     def decode(self, key: bytes | None, value: bytes | None, *headers: tuple[str, bytes | None]) -> Decoded | None:
         given: Any = headers
@@ -202,6 +200,28 @@ def test_meta_is_the_headers_where_the_schema_has_no_place_for_it(scene: Scene) 
     decoded = scene.read(b"order.placed", TEA, ("kaufmann-meta", b'{"message_id":"m9"}'))
 
     assert (decoded.id, decoded.meta) == ("m9", {"message_id": "m9"})
+
+
+class TestJson:
+    JSON = ("content-type", b"application/json")
+
+    def test_a_json_event_is_named_by_its_key_else_by_its_meta(self) -> None:
+        scene = Scene("order.noted")
+        value = b'{"meta": {"message_id": "m9", "message_name": "order.noted"}, "sum": 1}'
+
+        for key in (b"order.noted#k1", None):
+            decoded = scene.read(key, value, self.JSON)
+            assert (decoded.name, decoded.id, decoded.payload()) == ("order.noted", "m9", {"sum": 1})
+
+    def test_one_that_nothing_names_is_an_error_event(self) -> None:
+        failed = Scene("*").fault(None, b'{"sum": 1}', self.JSON)
+
+        assert (failed.name, str(failed.error).partition(":")[0]) == ("unknown", "nothing names the event")
+
+    def test_it_may_be_as_deep_as_what_travels_through_redis(self) -> None:
+        deep = b'{"a":' * 620 + b"0" + b"}" * 620
+
+        assert Scene("order.noted", max_event_bytes=10_000).read(b"order.noted", deep, self.JSON).error is None
 
 
 def test_the_envelope_tells_the_worker_all_of_the_record(scene: Scene) -> None:

@@ -14,12 +14,11 @@ from kaufmann_celery.dispatch import Dispatcher
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.outputs import outcome
 from kaufmann_celery.outputs.composing import Composer
-from kaufmann_celery.outputs.error_event import ErrorEvents, FieldsOf
+from kaufmann_celery.outputs.error_event import ErrorEvents
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.partitions.commit_metadata import Committed, incarnation_of
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.tasks.envelope import Decoded
-from kaufmann_celery.transcoders.writing import AvroWriter
 from tests.unit import test_avro_reading as registries
 from tests.unit.ledger_in_memory import InMemory, adopting, event, fetch, handler, offsets_of, owned_by
 
@@ -50,8 +49,8 @@ class Scene:
 
     def __init__(self, *, lane: str | None = None, **settings: Any) -> None:
         kaufmann = Kaufmann("orders", celery=Celery(broker="memory://"), **{"max_demand": 2, **settings})
-        registry = registries.registry_of(registries.InMemory())
-        error_events = ErrorEvents(kaufmann.config, Composer(kaufmann.config, AvroWriter(registry)), FieldsOf(registry))
+        transcoders = registries.transcoders_of(registries.InMemory(), kaufmann.config)
+        error_events = ErrorEvents(kaufmann.config, Composer(kaufmann.config, transcoders), transcoders.avro)
         self.decodes = Decodes(lane)
         self.dispatcher = Dispatcher(
             kaufmann, self.decodes, Failures(kaufmann.config, error_events), nudge=lambda _: None, group="orders"

@@ -15,16 +15,13 @@ from kaufmann_celery.outputs.composing import Composer
 from kaufmann_celery.outputs.error_event import (
     ErrorEvents,
     FailedEvent,
-    FieldsOf,
     dead_letter,
     payload_fields,
 )
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.partitions.pending import GoneRecord
 from kaufmann_celery.registry.local_schemas import shipped_error_schema
-from kaufmann_celery.transcoders.reading import AvroReader
-from kaufmann_celery.transcoders.writing import AvroWriter
-from tests.unit.test_avro_reading import InMemory, record, registry_of
+from tests.unit.test_avro_reading import InMemory, record, transcoders_of
 
 NOW = datetime(2024, 2, 29, tzinfo=UTC)
 FAILED = FailedEvent(
@@ -40,9 +37,9 @@ class Scene:
     def __init__(self, *, schemas: dict[str, Any] | None = None, **settings: Any) -> None:
         self.config = load_config("shop", keywords=settings, conf={}, environ={})
         self.memory = InMemory(**{subject: [schema] for subject, schema in (schemas or {}).items()})
-        registry = registry_of(self.memory)
-        self.reader = AvroReader(registry)
-        self.events = ErrorEvents(self.config, Composer(self.config, AvroWriter(registry)), FieldsOf(registry))
+        self.transcoders = transcoders_of(self.memory, self.config)
+        composer = Composer(self.config, self.transcoders)
+        self.events = ErrorEvents(self.config, composer, self.transcoders.avro)
 
     def records(self, failed: FailedEvent = FAILED, incarnation: str = "i") -> list[OutRecord]:
         return self.events.records(failed, incarnation=incarnation, now=NOW)
@@ -131,7 +128,7 @@ class TestForm:
         scene = Scene(schemas={subject: SCHEMA})
         made = scene.records()[0]
         assert made.value is not None
-        read = scene.reader.read(subject, made.value, dict(made.headers))
+        read = scene.transcoders.read(subject, "shop", made.value, dict(made.headers))
 
         assert read.payload == {"error": "no such item", "message_payload": '{"item": "tea"}'}
         assert read.meta == {"message_name": "event.error.order.placed", "callback_id": "c1"}
@@ -142,7 +139,7 @@ class TestForm:
         made = scene.one()
         assert made.value is not None
 
-        payload = scene.reader.read("event.error", made.value, dict(made.headers)).payload
+        payload = scene.transcoders.read("event.error", "shop", made.value, dict(made.headers)).payload
         assert payload == {"error": "no such item", "message_payload": {"item": "tea"}}
 
     def test_without_a_schema_or_with_one_that_nothing_fits_it_is_json(self) -> None:

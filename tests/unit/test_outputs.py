@@ -16,9 +16,7 @@ from kaufmann_celery.outputs.metadata import NO_CAUSE, Cause
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.outputs.partitioning import by_key, spread
 from kaufmann_celery.registry.client import SchemaNotFound
-from kaufmann_celery.transcoders.reading import AvroReader
-from kaufmann_celery.transcoders.writing import AvroWriter
-from tests.unit.test_avro_reading import InMemory, record, registry_of
+from tests.unit.test_avro_reading import InMemory, record, transcoders_of
 
 NOW = datetime(2024, 2, 29, 12, 0, 0, 123_000, UTC)
 META = record(
@@ -33,9 +31,8 @@ class Scene:
         config = load_config("shop", keywords={"service_id": "host-1", **settings}, conf={}, environ={})
         names = ("order.placed", "order.paid", "query.req")
         self.memory = InMemory(**dict(zip(names, [[PLACED], [PAID], [PLACED]], strict=True)))
-        registry = registry_of(self.memory)
-        self.reader = AvroReader(registry)
-        self.composer = Composer(config, AvroWriter(registry))
+        self.transcoders = transcoders_of(self.memory, config)
+        self.composer = Composer(config, self.transcoders)
 
     def compose(
         self, name: str = "order.placed", payload: Any = None, cause: Cause = NO_CAUSE, **options: Any
@@ -154,7 +151,7 @@ class TestMeta:
     def test_it_is_in_the_value_where_the_schema_has_a_place_for_it(self, scene: Scene) -> None:
         made = scene.one("order.paid", cause=Cause({"callback_id": "c1"}))
         assert made.value is not None
-        read = scene.reader.read("order.paid", made.value, dict(made.headers))
+        read = scene.transcoders.read("order.paid", "shop", made.value, dict(made.headers))
 
         assert read.payload == {"sum": 7}
         assert read.meta == {"message_id": "m1", "emitter_service": "shop", "callback_id": "c1"}
@@ -188,8 +185,8 @@ class TestTopics:
     def test_an_events_namespace_names_its_topic(self, name: str, topic: str) -> None:
         scene = Scene(topic_strategy="event_namespace", default_publish_topic="usual")
 
-        assert scene.composer.usual_topics(Output(name, None)) == (topic,)
-        assert Scene(default_publish_topic="usual").composer.usual_topics(Output(name, None)) == ("usual",)
+        assert scene.composer.topics(Output(name, None)) == (topic,)
+        assert Scene(default_publish_topic="usual").composer.topics(Output(name, None)) == ("usual",)
 
     def test_an_output_may_name_its_own(self, scene: Scene) -> None:
         assert [one.topic for one in scene.compose()] == ["shop"]

@@ -11,13 +11,12 @@ from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Past, Raised
 from kaufmann_celery.outputs import outcome
 from kaufmann_celery.outputs.composing import Composer
-from kaufmann_celery.outputs.error_event import ErrorEvents, FieldsOf
+from kaufmann_celery.outputs.error_event import ErrorEvents
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.tasks.reruns import Reruns
 from kaufmann_celery.tasks.retries import RetryPolicy
-from kaufmann_celery.transcoders.writing import AvroWriter
 from tests.unit import test_avro_reading as registries
 from tests.unit.ledger_in_memory import InMemory, event, handler, offsets_of, owned_by, running
 
@@ -33,8 +32,8 @@ class Scene:
         self.owned: OwnedPartition = owned_by(self.memory)
         self.on_error: set[str] = set()
         config = load_config("orders", keywords={}, conf={}, environ={})
-        registry = registries.registry_of(registries.InMemory())
-        error_events = ErrorEvents(config, Composer(config, AvroWriter(registry)), FieldsOf(registry))
+        transcoders = registries.transcoders_of(registries.InMemory(), config)
+        error_events = ErrorEvents(config, Composer(config, transcoders), transcoders.avro)
         self.reruns = Reruns(Failures(config, error_events), max_attempts=2, has_on_error=self.on_error.__contains__)
 
     def ran(self, *, of: Handler | None = None) -> Pending:

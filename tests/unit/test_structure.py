@@ -30,6 +30,8 @@ HOMES = {
     "redis": {"ledger/"},
     "requests": {"registry/", "local/", "testing/"},
     "urllib3": {"local/"},
+    "jsonschema": {"transcoders/json_schemas.py"},
+    "referencing": {"transcoders/json_schemas.py"},
     "fastavro": {"transcoders/", "outputs/outcome.py"},
     "celery": {"app.py", "tasks/", "cli/service.py", "testing/"},
     "kombu": {"tasks/", "testing/"},
