@@ -20,6 +20,7 @@ from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
+from kaufmann_celery.kafka_io.clients import connected
 from kaufmann_celery.kafka_io.faults import mend, passes, position_of
 from kaufmann_celery.kafka_io.options import consumer_options
 from kaufmann_celery.kafka_io.reach import Reach, look_for
@@ -132,7 +133,7 @@ class Consumption:
 
     def _connect(self) -> None:
         if self._consumer is None:
-            self._consumer = KafkaConsumer(**consumer_options(self._config))
+            self._consumer = connected(KafkaConsumer, consumer_options(self._config))
         self._start = StartingPoint(self._consumer, self._config, self._inbox.put)
         look_for(self._consumer, self._topics)
         self._consumer.subscribe(self._topics, listener=_Listener(self))
@@ -153,8 +154,7 @@ class Consumption:
         while self._requests:
             self._requests[0]()
             self._requests.popleft()
-        paused = self._pause_and_resume()
-        timeout_s = _POLL_BUSY_S if paused or self._requests or self._fresh else _POLL_S
+        timeout_s = _POLL_BUSY_S if self._pause_and_resume() or self._requests or self._fresh else _POLL_S
         mend(self._consumer)
         fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         for partition in filter(self._start.has_moved, tuple(self._read_to)):

@@ -1,4 +1,4 @@
-"""Kafka out: records to their partitions, acknowledged by all in-sync replicas."""
+"""Kafka out: records to their partitions, acknowledged by all in-sync replicas; what Kafka knows of their topics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from kaufmann_celery.config import Config
 from kaufmann_celery.errors import PublishError, UnavailableError
 from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_io import producers
-from kaufmann_celery.kafka_io.options import client_options, producer_options
+from kaufmann_celery.kafka_io.clients import connected
+from kaufmann_celery.kafka_io.options import client_options
+from kaufmann_celery.kafka_io.producers import Producer, Producers
 from kaufmann_celery.outputs.outcome import OutRecord
 
 #: Seconds for which what is known of a topic is believed, and for which a topic or partition is believed missing.
@@ -40,45 +42,51 @@ class RefusedForGood(PublishError):
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """What is known of a topic since a moment of the monotonic clock."""
+    """What is known of a topic, since a moment of the monotonic clock."""
 
     partitions: int
     #: None where Kafka does not say.
     most_bytes: int | None
-    asked_at: float
+    since: float
 
 
 class KafkaOut:
-    """A producer that tells what may pass from what never will. Thread-safe. Connects at first use."""
+    """Publishes, and tells what may pass from what never will. Connects at first use.
+
+    `publish` and what asks of topics may be called by any thread; each call of it has a producer to itself. What is
+    handed over, and judged later, goes by one producer, and is one thread's.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._producers = Producers(config, wait_s=ACK_TIMEOUT_S)
+        self._standing = Producer(config)
+        #: Held while Kafka is asked.
         self._lock = threading.Lock()
-        self._producer: Any = None
         self._admin: Any = None
+        #: When asking failed last (monotonic seconds), and why.
+        self._failed: tuple[float, UnavailableError] | None = None
         self._topics: dict[str, _Topic] = {}
-        #: How many producers were dropped: what an earlier one was handed is not on its way any more.
-        self.dropped = 0
 
     def publish(self, records: Sequence[OutRecord]) -> list[Position | RefusedForGood]:
         """Send *records*, wait for every acknowledgement, and return in their order where each is, or why not.
 
         Blocks for up to 30 s. Raises `UnavailableError` where Kafka did not answer: any of them may be there or not.
         """
-        with self._translated():
-            return self._publish(records)
+        with self._producers.lent() as producer, _translated(producer):
+            return self._publish(records, producer)
 
     def hand_over(self, records: Sequence[OutRecord]) -> list[Any]:
         """Hand *records* to the producer and return what `answer` takes, for each. Raises `UnavailableError`."""
-        with self._translated():
-            return [self.send(self._producer_client, record) for record in records]
+        with _translated(self._standing):
+            return [self.send(self._standing.client, record) for record in records]
 
     def judge(
         self, records: Sequence[OutRecord], sent: Sequence[Any], answers: Sequence[Position | RefusedForGood]
     ) -> list[Position | RefusedForGood]:
         """Return *answers* to what was *sent*, where a refusal is for that record alone. Blocks as `publish` does."""
-        with self._translated():
-            return self._judged(records, sent, answers)
+        with _translated(self._standing):
+            return self._judged(records, sent, answers, self._standing)
 
     def refusal(self, record: OutRecord) -> RefusedForGood | None:
         """Return why Kafka would never take *record*, as far as can be known without sending it."""
@@ -92,38 +100,38 @@ class KafkaOut:
         """Return how many partitions *topic* has; 0 where it does not exist. Blocks on Kafka every 30 s."""
         return self._topic(topic).partitions
 
-    def drop(self, timeout_s: float = 0.0) -> None:
-        """Drop the producer: what Kafka has not got after *timeout_s* is not sent any more, or was sent already."""
-        with self._lock:
-            producer, self._producer = self._producer, None
-            self.dropped += producer is not None
-        if producer is not None:
-            producers.close(producer, timeout_s)
+    @property
+    def dropped(self) -> int:
+        """How often the producer was dropped: what was handed over before is not on its way any more."""
+        return self._standing.dropped
+
+    def drop(self) -> None:
+        """Drop the producer: what was handed over and Kafka has not got is not sent any more, or was sent already."""
+        self._standing.drop()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush and close; wait at most *timeout_s*."""
-        self.drop(timeout_s)
-        with self._lock:
-            admin, self._admin = self._admin, None
-        if admin is not None:
-            admin.close()
+        self._standing.drop(timeout_s)
+        self._producers.close(timeout_s)
+        if self._lock.acquire(timeout=timeout_s):
+            try:
+                admin, self._admin = self._admin, None
+            finally:
+                self._lock.release()
+            if admin is not None:
+                admin.close()
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except kafka_errors.KafkaError as error:
-            # What it still holds would be sent as well, besides its repetition.
-            self.drop()
-            raise UnavailableError(f"Kafka did not acknowledge ({type(error).__name__}); check brokers") from error
-
-    def _publish(self, records: Sequence[OutRecord]) -> list[Position | RefusedForGood]:
-        sent = [self.send(self._producer_client, record) for record in records]
+    def _publish(self, records: Sequence[OutRecord], producer: Producer) -> list[Position | RefusedForGood]:
+        sent = [self.send(producer.client, record) for record in records]
         deadline = time.monotonic() + ACK_TIMEOUT_S
-        return self._judged(records, sent, [acknowledged(one, deadline) for one in sent])
+        return self._judged(records, sent, [acknowledged(one, deadline) for one in sent], producer)
 
     def _judged(
-        self, records: Sequence[OutRecord], sent: Sequence[Any], answers: Sequence[Position | RefusedForGood]
+        self,
+        records: Sequence[OutRecord],
+        sent: Sequence[Any],
+        answers: Sequence[Position | RefusedForGood],
+        producer: Producer,
     ) -> list[Position | RefusedForGood]:
         judged = list(answers)
         refused = [
@@ -134,11 +142,11 @@ class KafkaOut:
         if refused:
             # kafka-python's idempotent producer never recovers: it answers for everything that it holds, and for all
             # that follows, as for the one record that the broker refused. Ask for fewer, with another producer.
-            self.drop()
+            producer.drop()
         if refused and len(records) > 1:
             middle = len(refused) // 2 if len(refused) == len(records) else len(refused)
             for part in (refused[:middle], refused[middle:]):
-                for at, answer in zip(part, self._publish([records[at] for at in part]), strict=True):
+                for at, answer in zip(part, self._publish([records[at] for at in part], producer), strict=True):
                     judged[at] = answer
         return judged
 
@@ -172,20 +180,33 @@ class KafkaOut:
         return record.partition
 
     def _topic(self, name: str, partition: int = 0) -> _Topic:
-        """Return what is known of a topic; where it is not known to have *partition*, that is soon asked again."""
-        known = self._topics.get(name)
+        """Return what is known of a topic; where it is not known to have *partition*, that is soon asked again.
+
+        One thread asks; those that wait meanwhile share its answer or failure.
+        """
+        came_at, known = time.monotonic(), self._topics.get(name)
         if known is not None:
             ttl_s = _COUNT_TTL_S if partition < known.partitions else _MISSING_TTL_S
-            if time.monotonic() < known.asked_at + ttl_s:
+            if came_at < known.since + ttl_s:
                 return known
-        known = self._topics[name] = self._asked(name)
-        return known
+        with self._lock:
+            known = self._topics.get(name)
+            if known is not None and known.since >= came_at:
+                return known
+            if self._failed is not None and self._failed[0] >= came_at:
+                raise self._failed[1]
+            try:
+                known = self._topics[name] = self._asked(name)
+            except kafka_errors.KafkaError as error:
+                away = UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers")
+                self._failed = (time.monotonic(), away)
+                raise away from error
+            return known
 
     def _asked(self, name: str) -> _Topic:
-        try:
-            described = self._admin_client().describe_topics([name])[0]
-        except kafka_errors.KafkaError as error:
-            raise UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers") from error
+        if self._admin is None:
+            self._admin = connected(KafkaAdminClient, client_options(self._config))
+        described = self._admin.describe_topics([name])[0]
         _refuse_unwritable(name, described)
         count = len(described["partitions"])
         most_bytes = self._most_bytes(name) if count else None
@@ -197,21 +218,19 @@ class KafkaOut:
             return None
         resource = ConfigResource(ConfigResourceType.TOPIC, name, {_MOST_BYTES: None})
         with suppress(kafka_errors.KafkaError, LookupError):
-            found = self._admin_client().describe_configs([resource], config_filter="all")
+            found = self._admin.describe_configs([resource], config_filter="all")
             return int(found["topic"][name][_MOST_BYTES]["value"])
         return None
 
-    def _producer_client(self) -> Any:
-        with self._lock:
-            if self._producer is None:
-                self._producer = producers.connected(producer_options(self._config))
-            return self._producer
 
-    def _admin_client(self) -> Any:
-        with self._lock:
-            if self._admin is None:
-                self._admin = KafkaAdminClient(**client_options(self._config))
-            return self._admin
+@contextmanager
+def _translated(producer: Producer) -> Iterator[None]:
+    try:
+        yield
+    except kafka_errors.KafkaError as error:
+        # What it still holds would be sent as well, besides its repetition.
+        producer.drop()
+        raise UnavailableError(f"Kafka did not acknowledge ({type(error).__name__}); check brokers") from error
 
 
 def _refuse_unwritable(topic: str, described: Mapping[str, Any]) -> None:

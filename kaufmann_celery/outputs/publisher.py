@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from kaufmann_celery.config import Config
 
 
+#: kafka-python's own are 30: whoever publishes may hold up a web request.
+_CONNECT_TIMEOUT_S = 10.0
+
+
 class Publisher:
     """Publishes outputs of a service. Thread-safe, and a fork may use it: each process has its own connections.
 
-    *connect_timeout* is how long the first connection to Kafka may take, in seconds; None is kafka-python's 30.
+    *connect_timeout* is how long a connection to Kafka may take, in seconds, where `kafka_options` does not say it.
     """
 
-    def __init__(self, kaufmann: Kaufmann, *, connect_timeout: float | None = None) -> None:
+    def __init__(self, kaufmann: Kaufmann, *, connect_timeout: float = _CONNECT_TIMEOUT_S) -> None:
         self._config = _with_timeout(kaufmann.config, connect_timeout)
         # One entry for each process of a fork: a parent's connections are kept and never touched by its child.
         self._by_pid: dict[int, _Connections] = {}
@@ -144,8 +148,8 @@ def _by_output(
     return positions, refusals
 
 
-def _with_timeout(config: Config, connect_timeout: float | None) -> Config:
-    if connect_timeout is None or "bootstrap_timeout_ms" in config.kafka_options:
+def _with_timeout(config: Config, connect_timeout: float) -> Config:
+    if "bootstrap_timeout_ms" in config.kafka_options:
         return config
     options = {**config.kafka_options, "bootstrap_timeout_ms": int(connect_timeout * 1000)}
     return replace(config, kafka_options=MappingProxyType(options))

@@ -74,7 +74,7 @@ def test_a_topic_that_is_made_anew_with_fewer_partitions_is_written_to(
     with closing(KafkaOut(replace(config, kafka_options=options))) as out:
         out.publish([record])
         kafka.create_anew(topic, 1)
-        producer = out._producer_client()
+        producer = out._producers._idle[0].client()
         eventually(lambda: producer.partitions_for(topic) == {0}, "its producer knows")
 
         def is_there() -> bool:
