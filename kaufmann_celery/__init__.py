@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaufmann_celery.errors import ConfigError, KaufmannError, PublishError, Retry, UnavailableError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
+from kaufmann_celery.outputs.producing import PublishNothing
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -30,6 +31,7 @@ __all__ = [
     "Output",
     "Position",
     "PublishError",
+    "PublishNothing",
     "Retry",
     "UnavailableError",
 ]

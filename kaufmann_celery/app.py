@@ -115,6 +115,7 @@ class Kaufmann:
 
         Inside a handler it is sent if and only if the handler succeeds, and None is returned. Outside it is sent at
         once: blocks until Kafka acknowledges, and returns the position, or raises `PublishError` or `EncodeError`.
+        Any thread of any process may call it, also after a fork.
         """
         from kaufmann_celery.handle import emitting
 
@@ -194,6 +195,7 @@ class Kaufmann:
 
     def _checks_of(self, config: Config) -> list[Callable[[], object]]:
         from kaufmann_celery.outputs.metadata import Metadata
+        from kaufmann_celery.outputs.producing import check_producer
         from kaufmann_celery.outputs.strategies import Partitions, Topics
         from kaufmann_celery.transcoders.configured import plugged as plugged_transcoders
         from kaufmann_celery.transcoders.json_schemas import JsonSchemas
@@ -206,6 +208,7 @@ class Kaufmann:
             partial(Topics, config),
             partial(Partitions, config),
             partial(Metadata, config),
+            partial(check_producer, config),
             partial(Subjects, config),
             partial(JsonSchemas, config.schema_path),
             partial(plugged_transcoders, config),

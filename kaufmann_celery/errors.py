@@ -10,6 +10,7 @@ KaufmannError
 │   └── WorkerDied          its handler took the worker process down max_attempts times
 ├── ConsumerError           Kafka will not let this ingester consume: not authorized, for instance
 ├── PublishError            Kafka refused a record, or did not acknowledge it in time
+│   └── RefusedForGood      and will never take it: the event that emitted it fails
 └── LocalStackError         a process of the local stack did not start
 
 A handler raises `Retry` to be run again later.
@@ -62,6 +63,14 @@ class ConsumerError(KaufmannError):
 
 class PublishError(KaufmannError):
     """Kafka refused the record, or did not acknowledge it in time."""
+
+
+class RefusedForGood(PublishError):
+    """Kafka will never take this record: unknown topic or partition, not authorized, too large."""
+
+    def __init__(self, message: str, *, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
 
 
 class LocalStackError(KaufmannError):

@@ -23,7 +23,6 @@ from kaufmann_celery.dispatch import Dispatcher
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.inbox import Inbox
 from kaufmann_celery.kafka_io.delivery import delivery
-from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.kafka_io.options import longer_wait_s
 from kaufmann_celery.kafka_io.transaction import fence
 from kaufmann_celery.ledger.address import wake_channel
@@ -31,6 +30,7 @@ from kaufmann_celery.ledger.wake import WakeListener, Woken
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.failures import Failures
+from kaufmann_celery.outputs.producing import records_out
 from kaufmann_celery.partitions.blocking import Blocking
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.errand import Errand
@@ -73,7 +73,7 @@ class Ingester:
         self._pulse = Pulse(longer_wait_s(config))
         self.counts = Counts()
         runtime = WorkerRuntime(kaufmann)
-        self._kafka = KafkaOut(config)
+        self._out = records_out(config)
         failures = Failures(service, runtime.error_events)
         decoder = Decoder(
             kaufmann.handlers, runtime.transcoders, group=service.consumer_group,
@@ -93,9 +93,9 @@ class Ingester:
         self._ledger, self._outage = runtime.ledger, Outage()
         life = transactional_id(config, channel)
         self._fencing = Fencing(config, runtime.ledger, own=life, fence=partial(fence, config))
-        self._delivery = delivery(config, self._kafka, life, self._partitions.owned, reread=self._partitions.reread)
+        self._delivery = delivery(config, self._out, life, self._partitions.owned, reread=self._partitions.reread)
         self._settler = Settler(
-            self._kafka, self._delivery, failures, self.counts, publishes=errand is None or errand.publishes
+            self._out, self._delivery, failures, self.counts, publishes=errand is None or errand.publishes
         )
         clock = CommitClock(CommitPolicy(config.commit_threshold, config.commit_interval), time.monotonic())
         self._committer = Committer(clock, self._consumption.commit, at_once=self._delivery.commit)
@@ -275,7 +275,7 @@ class Ingester:
         self._wake.stop()
         self._dispatcher.close()
         self._delivery.close()
-        self._kafka.close(timeout_s=1.0)
+        self._out.close(timeout_s=1.0)
         self._pulse.stop()
         done = (self.counts.handled, self.counts.failed, self.counts.published)
         log.info("ingester stopped: %d handled, %d failed, %d records published", *done, extra={"action": "stop"})

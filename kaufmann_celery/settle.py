@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_io.delivery import Delivery
-from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.kafka_io.rounds import Entry, Refused
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.outputs.outcome import Outcome, decode
+from kaufmann_celery.outputs.producing import RecordsOut
 from kaufmann_celery.partitions.owned import Guarded, OwnedPartition
 
 log = logging.getLogger(__name__)
@@ -38,9 +38,9 @@ class Settler:
     """Settles rounds. Blocks until Kafka has acknowledged them, or for a moment."""
 
     def __init__(
-        self, kafka: KafkaOut, delivery: Delivery, failures: Failures, counts: Counts, *, publishes: bool = True
+        self, out: RecordsOut, delivery: Delivery, failures: Failures, counts: Counts, *, publishes: bool = True
     ) -> None:
-        self._kafka = kafka
+        self._out = out
         self._publishes = publishes
         self._delivery = delivery
         self._failures = failures
@@ -66,7 +66,7 @@ class Settler:
                     outcome = self._to_publish(owned, offset, decode(data))
                     entry = Entry(owned, offset, outcome)
                     # All of an event's records or none: what can be known before sending is asked for first.
-                    why = [(one, error) for one in outcome.records if (error := self._kafka.refusal(one))]
+                    why = [(one, error) for one in outcome.records if (error := self._out.refusal(one))]
                     if why:
                         refused.append(Refused(entry, outcome, why))
                     else:

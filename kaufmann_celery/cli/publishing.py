@@ -17,7 +17,7 @@ from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, log_to_stderr, servic
 from kaufmann_celery.errors import EncodeError, KaufmannError, PublishError
 
 if TYPE_CHECKING:
-    from kaufmann_celery.event import Output
+    from kaufmann_celery.event import Output, Position
     from kaufmann_celery.outputs.publisher import Publisher
 
 #: Most events that are sent before their acknowledgements are awaited.
@@ -60,7 +60,11 @@ def publish(
     if payload in (None, "-"):
         _publish_lines(publisher, outputs, sys.stdin.buffer)
     else:
-        click.echo(publisher.publish(outputs.of(_text(str(payload), ctx))))
+        _echo(publisher.publish(outputs.of(_text(str(payload), ctx))))
+
+
+def _echo(position: Position | None) -> None:
+    click.echo(position or "published, where is not known")
 
 
 class _Outputs:
@@ -134,12 +138,12 @@ def _publish_batch(
     try:
         positions = publisher.publish_composed(composed)
     except Refused as error:
-        positions = [position for position in error.positions if position is not None]
+        positions = [one for at, one in enumerate(error.positions) if at not in error.refusals]
         fault = (batch[min(error.refusals)].number, error)
     except PublishError as error:
         fault = (batch[0].number, error)
     for position in positions:
-        click.echo(position)
+        _echo(position)
     return len(positions), fault
 
 

@@ -109,7 +109,9 @@ class Config:
     service_id: str = setting(text, _PROCESS)
     #: A module with `given_event(event)`, `service.handlers`, for handlers in KaufmannEx's way.
     event_handler_mod: str | None = setting(optional(dotted_path))
-    #: Dotted path of what publishes instead of Kafka. Planned: this version refuses it.
+    #: Dotted path of what publishes instead of Kafka: a class or function that makes, of the `Config`, something
+    #: with `publish(records)`, or a module with it. `kaufmann_celery.PublishNothing` drops all. See extending.md.
+    #: Not together with `delivery="exactly_once"`.
     producer_mod: str | None = setting(optional(dotted_path))
     #: Dotted path of a function `event_metadata(event_name, context)`, or of a module that has it, which
     #: returns a dict that is merged over the meta of an output. `context` is the consumed event's meta. See
@@ -275,5 +277,10 @@ def _contradictions(values: Mapping[str, Any], origins: Mapping[str, str]) -> li
     if values["dead_letter_topic"] and values["dead_letter_topic"] in (values["subscription_topics"] or ()):
         faults.append(
             f"dead_letter_topic: must not be one of subscription_topics (from {origins['dead_letter_topic']})"
+        )
+    if values["producer_mod"] and values["delivery"] == "exactly_once":
+        faults.append(
+            "producer_mod: cannot be used with delivery exactly_once, which publishes and commits in one Kafka "
+            f"transaction (from {origins['producer_mod']})"
         )
     return faults

@@ -10,7 +10,6 @@ def check_available(config: Config) -> None:
     """Raise `ConfigError` where a setting asks for what this version does not have."""
     asked = {
         "http_address": config.http_address is not None,
-        "producer_mod": config.producer_mod is not None,
     }
     faults = [
         f"{name}: {getattr(config, name)} is not available in this version yet; leave it at its default"

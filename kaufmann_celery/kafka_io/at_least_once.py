@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
-from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.errors import RefusedForGood, UnavailableError
 from kaufmann_celery.event import Position
-from kaufmann_celery.kafka_io.kafka_out import ACK_TIMEOUT_S, KafkaOut, RefusedForGood, answer
+from kaufmann_celery.kafka_io.kafka_out import ACK_TIMEOUT_S, KafkaOut, answer
 from kaufmann_celery.kafka_io.rounds import Entry, Finish, Refused, records_of, refusals
+from kaufmann_celery.outputs.producing import RecordsOut
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 #: Seconds that a round waits for what it sent; less than a revoke waits for the round.
@@ -128,19 +129,45 @@ class AtLeastOnce:
 
     def _judged(self, doubtful: Sequence[tuple[_UnderWay, list[Answer]]], finish: Finish) -> list[Refused]:
         entries = [one.entry for one, _ in doubtful]
-        answers = iter(
-            self._kafka.judge(
-                records_of(entries),
-                [sent for one, _ in doubtful for sent in one.sent],
-                [answer for _, answers in doubtful for answer in answers],
-            )
+        answers = self._kafka.judge(
+            records_of(entries),
+            [sent for one, _ in doubtful for sent in one.sent],
+            [answer for _, answers in doubtful for answer in answers],
         )
-        refused = [
-            # What Kafka has taken is not published again.
-            Refused(entry, replace(entry.outcome, records=tuple(record for record, _ in why)), why)
-            for entry in entries
-            if (why := refusals(entry, answers))
-        ]
-        without = {one.entry for one in refused}
-        finish([entry for entry in entries if entry not in without])
-        return refused
+        return _finished(entries, answers, finish)
+
+
+class AtOnce:
+    """Publishes by what is not Kafka's own producer, and waits for what that answers."""
+
+    commit: Callable[[], None] | None = None
+    rest_until = 0.0
+    is_behind = False
+
+    def __init__(self, out: RecordsOut) -> None:
+        self._out = out
+
+    def prepare(self) -> None:
+        """Nothing."""
+
+    def deliver(self, entries: Sequence[Entry], finish: Finish) -> list[Refused]:
+        """Publish all; each event stands for itself."""
+        records = records_of(entries)
+        return _finished(entries, self._out.publish(records) if records else (), finish)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def _finished(entries: Sequence[Entry], answers: Iterable[object], finish: Finish) -> list[Refused]:
+    """Finish the events that are published whole, and return the others."""
+    answers = iter(answers)
+    refused = [
+        # What is published already is not published again.
+        Refused(entry, replace(entry.outcome, records=tuple(record for record, _ in why)), why)
+        for entry in entries
+        if (why := refusals(entry, answers))
+    ]
+    without = {one.entry for one in refused}
+    finish([entry for entry in entries if entry not in without])
+    return refused

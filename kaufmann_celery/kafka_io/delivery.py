@@ -8,11 +8,12 @@ from typing import Protocol
 from kafka import TopicPartition
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.kafka_io.at_least_once import AtLeastOnce
+from kaufmann_celery.kafka_io.at_least_once import AtLeastOnce, AtOnce
 from kaufmann_celery.kafka_io.exactly_once import ExactlyOnce
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.kafka_io.rounds import Entry, Finish, Refused
 from kaufmann_celery.kafka_io.transaction import Transactions
+from kaufmann_celery.outputs.producing import RecordsOut
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 
@@ -46,7 +47,7 @@ class Delivery(Protocol):
 
 def delivery(
     config: Config,
-    kafka: KafkaOut,
+    out: RecordsOut,
     transactional_id: str,
     partitions: Mapping[TopicPartition, OwnedPartition],
     *,
@@ -54,5 +55,6 @@ def delivery(
 ) -> Delivery:
     """Return what the setting `delivery` asks for. *reread* is called where nobody knows what Kafka has committed."""
     if config.delivery == "at_least_once":
-        return AtLeastOnce(kafka, partitions)
-    return ExactlyOnce(Transactions(config, kafka, transactional_id), partitions, reread=reread)
+        return AtLeastOnce(out, partitions) if isinstance(out, KafkaOut) else AtOnce(out)
+    assert isinstance(out, KafkaOut), "producer_mod is refused with exactly_once"
+    return ExactlyOnce(Transactions(config, out, transactional_id), partitions, reread=reread)

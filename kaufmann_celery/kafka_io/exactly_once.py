@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from kafka import TopicPartition
 
-from kaufmann_celery.kafka_io.kafka_out import RefusedForGood
+from kaufmann_celery.errors import RefusedForGood
 from kaufmann_celery.kafka_io.rounds import Entry, Finish, Refused, records_of, refusals
 from kaufmann_celery.kafka_io.transaction import ResultUnknown, Transactions
 from kaufmann_celery.outputs.outcome import OutRecord

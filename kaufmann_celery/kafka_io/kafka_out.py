@@ -14,7 +14,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import PublishError, UnavailableError
+from kaufmann_celery.errors import RefusedForGood, UnavailableError
 from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_io import producers
 from kaufmann_celery.kafka_io.clients import connected
@@ -30,14 +30,6 @@ _MOST_BYTES = "max.message.bytes"
 _OVERHEAD_BYTES = 61 + 7
 #: Seconds to wait for the acknowledgement of what was sent; then all of it is sent again.
 ACK_TIMEOUT_S = 30.0
-
-
-class RefusedForGood(PublishError):
-    """Kafka will never take this record: unknown topic or partition, not authorized, too large."""
-
-    def __init__(self, message: str, *, too_large: bool = False) -> None:
-        super().__init__(message)
-        self.too_large = too_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +87,6 @@ class KafkaOut:
         except RefusedForGood as error:
             return error
         return None
-
-    def partitions(self, topic: str) -> int:
-        """Return how many partitions *topic* has; 0 where it does not exist. Blocks on Kafka every 30 s."""
-        return self._topic(topic).partitions
 
     @property
     def dropped(self) -> int:

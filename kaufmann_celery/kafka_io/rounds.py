@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from kaufmann_celery.kafka_io.kafka_out import RefusedForGood
+from kaufmann_celery.errors import RefusedForGood
 from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.partitions.owned import OwnedPartition
 

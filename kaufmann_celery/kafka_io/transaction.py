@@ -17,10 +17,10 @@ from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import PublishError, UnavailableError
+from kaufmann_celery.errors import PublishError, RefusedForGood, UnavailableError
 from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_io import producers
-from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood, acknowledged, is_for_good
+from kaufmann_celery.kafka_io.kafka_out import KafkaOut, acknowledged, is_for_good
 from kaufmann_celery.kafka_io.options import TRANSACTION_TIMEOUT_S, transactional_options
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.partitions.commit_metadata import Committed

@@ -11,11 +11,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kaufmann_celery.errors import EncodeError, EventTooLarge, PublishError, UnavailableError
+from kaufmann_celery.errors import EncodeError, EventTooLarge, PublishError, RefusedForGood, UnavailableError
 from kaufmann_celery.event import Output, Position
-from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood
 from kaufmann_celery.outputs.composing import Composer, utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
+from kaufmann_celery.outputs.producing import Answer, records_out
 from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound
 from kaufmann_celery.transcoders.configured import Transcoders
 
@@ -40,8 +40,10 @@ class Publisher:
         self._by_pid: dict[int, _Connections] = {}
         atexit.register(self.close)
 
-    def publish(self, output: Output) -> Position:
+    def publish(self, output: Output) -> Position | None:
         """Send *output*, wait for Kafka's acknowledgement, and return the position of its first record.
+
+        None where a `producer_mod` knows no position.
 
         Blocks for up to about 30 s. Raises `EncodeError` where it does not fit its schema or has none, and
         `PublishError` where Kafka refuses it or Kafka or the registry does not answer; it may then be there or not.
@@ -55,20 +57,20 @@ class Publisher:
                 output, message_id=str(uuid.uuid4()), now=utc_now(), emitter=False
             )
 
-    def publish_composed(self, outputs: Sequence[Sequence[OutRecord]]) -> list[Position]:
-        """Send what `compose` gave, all before waiting; return each one's first position.
+    def publish_composed(self, outputs: Sequence[Sequence[OutRecord]]) -> list[Position | None]:
+        """Send what `compose` gave, all before waiting; return each one's first position, None where it has none.
 
         Raises `Refused`, which says what was published nevertheless, and `PublishError` where Kafka did not answer.
         """
         records = [record for output in outputs for record in output]
         try:
-            answers = self._connections.kafka.publish(records)
+            answers = self._connections.out.publish(records)
         except UnavailableError as error:
             raise PublishError(f"not acknowledged: {error}") from error
         positions, refusals = _by_output(outputs, answers)
         if refusals:
             raise Refused(positions, refusals)
-        return [position for position in positions if position is not None]
+        return positions
 
     def avro_schema_of(self, output: Output) -> tuple[RegisteredSchema, list[Any]] | None:
         """Return the schema by which *output* is written, and those it refers to; None where it is not in Avro.
@@ -90,7 +92,7 @@ class Publisher:
         """Close this process' connections; the next call makes new ones."""
         connections = self._by_pid.pop(os.getpid(), None)
         if connections is not None:
-            connections.kafka.close()
+            connections.out.close()
 
     @property
     def _connections(self) -> _Connections:
@@ -106,7 +108,7 @@ class Refused(RefusedForGood):
     def __init__(self, positions: Sequence[Position | None], refusals: dict[int, RefusedForGood]) -> None:
         first = next(iter(refusals.values()))
         super().__init__(str(first), too_large=first.too_large)
-        #: For each output its first position, None where it was refused.
+        #: For each output its first position, None where it was refused or has none.
         self.positions = positions
         #: Why, by the output's index.
         self.refusals = refusals
@@ -118,7 +120,7 @@ class _Connections:
     def __init__(self, config: Config) -> None:
         self.transcoders = Transcoders(config)
         self.composer = Composer(config, self.transcoders)
-        self.kafka = KafkaOut(config)
+        self.out = records_out(config)
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def _translated(name: str) -> Iterator[None]:
 
 
 def _by_output(
-    outputs: Sequence[Sequence[OutRecord]], answers: Sequence[Position | RefusedForGood]
+    outputs: Sequence[Sequence[OutRecord]], answers: Sequence[Answer]
 ) -> tuple[list[Position | None], dict[int, RefusedForGood]]:
     remaining = iter(answers)
     positions: list[Position | None] = []

@@ -11,9 +11,9 @@ import pytest
 from kafka import TopicPartition
 
 from kaufmann_celery.config import Config, load_config
-from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.errors import RefusedForGood, UnavailableError
 from kaufmann_celery.event import Position
-from kaufmann_celery.kafka_io.kafka_out import KafkaOut, RefusedForGood
+from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.kafka_io.transaction import Transactions
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.partitions.commit_metadata import Committed

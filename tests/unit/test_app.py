@@ -36,7 +36,7 @@ def test_functions_that_are_not_there_are_faults_among_each_other() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("http_address", "127.0.0.1:8090"), ("producer_mod", "a.b")],
+    [("http_address", "127.0.0.1:8090")],
 )
 def test_a_setting_that_is_only_planned_is_refused(setting: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"{setting}: .* is not available in this version yet"):
