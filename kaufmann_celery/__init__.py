@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaufmann_celery.errors import ConfigError, KaufmannError, PublishError, Retry, UnavailableError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
+from kaufmann_celery.middleware import Middleware
 from kaufmann_celery.outputs.producing import PublishNothing
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "Event",
     "Kaufmann",
     "KaufmannError",
+    "Middleware",
     "Output",
     "Position",
     "PublishError",

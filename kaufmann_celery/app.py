@@ -18,6 +18,7 @@ from kaufmann_celery.config.not_yet import check_available
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler, Handlers, Options
+from kaufmann_celery.middleware import Middleware, check_middleware
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.tasks import celery_app
 from kaufmann_celery.tasks.retries import RetryPolicy
@@ -41,6 +42,8 @@ class Kaufmann:
 
     def __init__(self, service: str, *, celery: Celery | None = None, **settings: Any) -> None:
         self.service = service
+        #: Hooks around the steps, read when a process starts; the first is outermost.
+        self.middleware: list[Middleware] = []
         self.settings: dict[str, Any] = settings
         self.handlers = Handlers()
         self._error_handlers = Handlers()
@@ -180,7 +183,9 @@ class Kaufmann:
 
     def faults(self) -> list[str]:
         """Return every fault of the settings, and of the handlers registered so far."""
-        checks: list[Callable[[], object]] = [self.handlers.check, self._error_handlers.check]
+        checks: list[Callable[[], object]] = [
+            self.handlers.check, self._error_handlers.check, partial(check_middleware, self.middleware),
+        ]  # fmt: skip
         faults = [self._import_fault] if self._import_fault else []
         try:
             checks = [*self._checks_of(self.config), *checks]

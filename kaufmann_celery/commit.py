@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from kafka import TopicPartition
 
+from kaufmann_celery.middleware import Begun, Hooks
 from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.messages import offsets_by_place
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 log = logging.getLogger(__name__)
@@ -55,10 +57,18 @@ class Committer:
     """Sends commits of the partitions owned here, and takes the answers. Used under the ingester's lock."""
 
     def __init__(
-        self, clock: CommitClock, send: Callable[[Commits], None], *, at_once: Callable[[], None] | None = None
+        self,
+        clock: CommitClock,
+        send: Callable[[Commits], None],
+        *,
+        at_once: Callable[[], None] | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self._clock = clock
         self._send = send
+        self._hooks = hooks or None
+        #: The hooks around the commit whose answer is awaited.
+        self._begun: Begun | None = None
         #: Commits what is finished by itself, in a transaction.
         self._at_once = at_once
 
@@ -85,6 +95,7 @@ class Committer:
         """Commit *commits*; the answer comes as a `CommitDone`."""
         if commits:
             self._clock.sent(now)
+            self._begun = self._hooks and self._hooks.begin(offsets_by_place(commits))
             self._send(commits)
 
     def answered(
@@ -92,6 +103,8 @@ class Committer:
     ) -> None:
         """Note Kafka's answer: the ledger may forget the marks that are covered, or it is tried again."""
         self._clock.answered()
+        if self._begun is not None:
+            self._begun.end(error=error)
         for partition, committed in commits.items():
             one = owned.get(partition)
             if one is None or committed.incarnation != one.ledger.incarnation:

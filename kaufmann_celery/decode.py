@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from kaufmann_celery.errors import DecodeError, EventError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Payload, Position
 from kaufmann_celery.handlers import Handler, Handlers
+from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.envelope import Decoded
@@ -47,7 +49,9 @@ class Decoder:
         group: str,
         max_event_bytes: int,
         ordering: Ordering | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
+        self._hooks = hooks or None
         self._ordering = ordering
         self._handlers = handlers
         self._reader = reader
@@ -59,6 +63,11 @@ class Decoder:
 
         Raises `UnavailableError` where the registry is away: nothing is wrong with the event then.
         """
+        if self._hooks is None:
+            return self._decode(record)
+        return self._hooks.around(record, partial(self._decode, record))
+
+    def _decode(self, record: Any) -> Decoded | None:
         headers = headers_of_ours.headers_of(record)
         position = Position(record.topic, record.partition, record.offset)
         name: str | None = None

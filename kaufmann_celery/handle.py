@@ -11,9 +11,10 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from kaufmann_celery.errors import EventTooLarge, UnavailableError, message_of
@@ -144,7 +145,9 @@ class TaskRun:
     def _handle(self, unpacked: envelope.Unpacked, given: Given) -> Report:
         event = unpacked.event
         try:
-            records = self._call(self.handler.function, event, event, first_index=0)
+            call = partial(_emitted, self.handler.function, event)
+            outputs = self.runtime.handle_hooks.inside(event, call)
+            records = self._composed(outputs, event, first_index=0)
             outcome = (Outcome(records) if records else HANDLED).encode()
         except Exception as raised:  # noqa: BLE001 - the handler's: it becomes the event's failure
             error = as_ours(raised)
@@ -183,7 +186,7 @@ class TaskRun:
                 error_type=failed.error_type, position=event.position,
             )  # fmt: skip
             try:
-                further = self._call(on_error, error_event, event, first_index=1000)
+                further = self._composed(_emitted(on_error, error_event), event, first_index=1000)
                 Outcome(further).encode()  # what cannot be written is its failure too
             except Exception:  # the handler's: an error about an error is logged and goes no further
                 log.exception("on_error failed for %s", _label(event), extra=_facts(event, "on_error_failed"))
@@ -194,17 +197,8 @@ class TaskRun:
         )
         return outcome
 
-    def _call(self, function: Any, argument: Any, event: Event, *, first_index: int) -> tuple[OutRecord, ...]:
-        """Call a handler and encode what it emits; an output that cannot be encoded is its failure."""
-        emitted: list[Output] = []
-        token = emitting.set(emitted)
-        try:
-            returned = function(argument)
-            if inspect.iscoroutine(returned):
-                returned = asyncio.run(returned)
-            outputs = [*collect(returned), *emitted]
-        finally:
-            emitting.reset(token)
+    def _composed(self, outputs: Iterable[Output], event: Event, *, first_index: int) -> tuple[OutRecord, ...]:
+        """Encode what a handler emitted; an output that cannot be encoded is its failure."""
         cause, now = Cause.of(event), utc_now()
         records: list[OutRecord] = []
         for index, output in enumerate(outputs, start=first_index):
@@ -234,6 +228,19 @@ class TaskRun:
                 if lasted is not None:
                     log.warning("it answers again after %.0f s", lasted, extra={"action": "go_on"})
                 return answer
+
+
+def _emitted(function: Callable[[Any], Any], argument: Event | ErrorEvent) -> list[Output]:
+    """Call a handler; return what it gives back and what it publishes."""
+    emitted: list[Output] = []
+    token = emitting.set(emitted)
+    try:
+        returned = function(argument)
+        if inspect.iscoroutine(returned):
+            returned = asyncio.run(returned)
+        return [*collect(returned), *emitted]
+    finally:
+        emitting.reset(token)
 
 
 def _label(event: Event) -> str:

@@ -27,6 +27,7 @@ from kaufmann_celery.kafka_io.options import longer_wait_s
 from kaufmann_celery.kafka_io.transaction import fence
 from kaufmann_celery.ledger.address import wake_channel
 from kaufmann_celery.ledger.wake import WakeListener, Woken
+from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.failures import Failures
@@ -73,10 +74,10 @@ class Ingester:
         self._pulse = Pulse(longer_wait_s(config))
         self.counts = Counts()
         runtime = WorkerRuntime(kaufmann)
-        self._out = records_out(config)
+        self._out, middleware = records_out(config), kaufmann.middleware
         failures = Failures(service, runtime.error_events)
         decoder = Decoder(
-            kaufmann.handlers, runtime.transcoders, group=service.consumer_group,
+            kaufmann.handlers, runtime.transcoders, group=service.consumer_group, hooks=Hooks(middleware, "decode"),
             max_event_bytes=config.max_event_bytes, ordering=Ordering(config, kaufmann.handlers),
         )  # fmt: skip
         self._dispatcher = Dispatcher(kaufmann, decoder, failures, nudge=self._nudge, group=config.consumer_group)
@@ -93,12 +94,15 @@ class Ingester:
         self._ledger, self._outage = runtime.ledger, Outage()
         life = transactional_id(config, channel)
         self._fencing = Fencing(config, runtime.ledger, own=life, fence=partial(fence, config))
-        self._delivery = delivery(config, self._out, life, self._partitions.owned, reread=self._partitions.reread)
+        self._delivery = delivery(
+            config, self._out, life, self._partitions.owned, reread=self._partitions.reread, middleware=middleware,
+        )  # fmt: skip
         self._settler = Settler(
             self._out, self._delivery, failures, self.counts, publishes=errand is None or errand.publishes
         )
         clock = CommitClock(CommitPolicy(config.commit_threshold, config.commit_interval), time.monotonic())
-        self._committer = Committer(clock, self._consumption.commit, at_once=self._delivery.commit)
+        hooks = Hooks(middleware, "commit")
+        self._committer = Committer(clock, self._consumption.commit, at_once=self._delivery.commit, hooks=hooks)
         self._bound = errand.bound if errand else UntilEnd(config, self._topics) if until_end else Endless()
         self._blocking = Blocking(config.max_window)
         self._woken: set[str] = set()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from kafka import TopicPartition
@@ -13,12 +15,17 @@ from kafka import errors as kafka_errors
 from kaufmann_celery.errors import RefusedForGood, UnavailableError
 from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_io.kafka_out import ACK_TIMEOUT_S, KafkaOut, answer
+from kaufmann_celery.kafka_io.onlookers import Onlookers
 from kaufmann_celery.kafka_io.rounds import Entry, Finish, Refused, records_of, refusals
+from kaufmann_celery.middleware import Hooks, Middleware
 from kaufmann_celery.outputs.producing import RecordsOut
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 #: Seconds that a round waits for what it sent; less than a revoke waits for the round.
 _ROUND_S = 1.0
+
+#: Of what was handed over to a producer that is dropped.
+_UNSENT = "not acknowledged, and its producer is closed"
 
 #: What became of a record.
 Answer = Position | RefusedForGood
@@ -51,9 +58,15 @@ class AtLeastOnce:
     commit: Callable[[], None] | None = None
     rest_until = 0.0
 
-    def __init__(self, kafka: KafkaOut, partitions: Mapping[TopicPartition, OwnedPartition]) -> None:
+    def __init__(
+        self,
+        kafka: KafkaOut,
+        partitions: Mapping[TopicPartition, OwnedPartition],
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
         self._kafka = kafka
         self._partitions = partitions
+        self._onlookers = Onlookers(middleware)
         self._under_way: dict[tuple[OwnedPartition, int], _UnderWay] = {}
         #: How many producers had been dropped when these were sent.
         self._dropped = 0
@@ -69,6 +82,19 @@ class AtLeastOnce:
     def deliver(self, entries: Sequence[Entry], finish: Finish) -> list[Refused]:
         """Publish what is not under way yet, and finish whatever is acknowledged by now."""
         self._forget()
+        try:
+            return self._delivered(entries, finish)
+        except UnavailableError as error:
+            self._onlookers.give_up(error)
+            raise
+
+    def close(self) -> None:
+        """Have nothing more sent of what is under way: whoever settles it publishes it."""
+        if self._under_way:
+            self._kafka.drop()
+            self._onlookers.give_up(UnavailableError(_UNSENT))
+
+    def _delivered(self, entries: Sequence[Entry], finish: Finish) -> list[Refused]:
         away = self._send(entries)
         done, doubtful, failed = self._answered()
         finish(done)
@@ -78,11 +104,6 @@ class AtLeastOnce:
             raise error
         return self._judged(doubtful, finish) if doubtful else []
 
-    def close(self) -> None:
-        """Have nothing more sent of what is under way: whoever settles it publishes it."""
-        if self._under_way:
-            self._kafka.drop()
-
     def _forget(self) -> None:
         """Forget what is not to be sent any more: by its producer's end, or because another publishes it by now."""
         if any(self._partitions.get(owned.partition) is not owned for owned, _ in self._under_way):
@@ -90,16 +111,18 @@ class AtLeastOnce:
         if self._dropped != self._kafka.dropped:
             self._dropped = self._kafka.dropped
             self._under_way.clear()
+            self._onlookers.give_up(UnavailableError(_UNSENT))
 
     def _send(self, entries: Sequence[Entry]) -> UnavailableError | None:
         now = time.monotonic()
-        for entry in entries:
-            if (entry.owned, entry.offset) not in self._under_way:
-                try:
-                    sent = self._kafka.hand_over(entry.outcome.records)
-                except UnavailableError as error:
-                    return error
-                self._under_way[entry.owned, entry.offset] = _UnderWay(entry, sent, now)
+        unsent = [entry for entry in entries if (entry.owned, entry.offset) not in self._under_way]
+        self._onlookers.begin(unsent)
+        for entry in unsent:
+            try:
+                sent = self._kafka.hand_over(entry.outcome.records)
+            except UnavailableError as error:
+                return error
+            self._under_way[entry.owned, entry.offset] = _UnderWay(entry, sent, now)
         return None
 
     def _answered(self) -> tuple[list[Entry], list[tuple[_UnderWay, list[Answer]]], UnavailableError | None]:
@@ -118,6 +141,7 @@ class AtLeastOnce:
                 doubtful.append((one, answers))
             else:
                 done.append(one.entry)
+                self._onlookers.answered(one.entry, answers)
         return done, doubtful, failed
 
     def _overdue(self) -> UnavailableError | None:
@@ -134,6 +158,9 @@ class AtLeastOnce:
             [sent for one, _ in doubtful for sent in one.sent],
             [answer for _, answers in doubtful for answer in answers],
         )
+        of_each = iter(answers)
+        for entry in entries:
+            self._onlookers.answered(entry, list(islice(of_each, len(entry.outcome.records))))
         return _finished(entries, answers, finish)
 
 
@@ -144,8 +171,9 @@ class AtOnce:
     rest_until = 0.0
     is_behind = False
 
-    def __init__(self, out: RecordsOut) -> None:
+    def __init__(self, out: RecordsOut, middleware: Sequence[Middleware] = ()) -> None:
         self._out = out
+        self._hooks = Hooks(middleware, "publish")
 
     def prepare(self) -> None:
         """Nothing."""
@@ -153,7 +181,8 @@ class AtOnce:
     def deliver(self, entries: Sequence[Entry], finish: Finish) -> list[Refused]:
         """Publish all; each event stands for itself."""
         records = records_of(entries)
-        return _finished(entries, self._out.publish(records) if records else (), finish)
+        publish = partial(self._out.publish, records)
+        return _finished(entries, self._hooks.around(records, publish) if records else (), finish)
 
     def close(self) -> None:
         """Nothing."""

@@ -13,6 +13,7 @@ from kaufmann_celery.kafka_io.exactly_once import ExactlyOnce
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.kafka_io.rounds import Entry, Finish, Refused
 from kaufmann_celery.kafka_io.transaction import Transactions
+from kaufmann_celery.middleware import Middleware
 from kaufmann_celery.outputs.producing import RecordsOut
 from kaufmann_celery.partitions.owned import OwnedPartition
 
@@ -52,9 +53,11 @@ def delivery(
     partitions: Mapping[TopicPartition, OwnedPartition],
     *,
     reread: Callable[[OwnedPartition], None],
+    middleware: Sequence[Middleware] = (),
 ) -> Delivery:
     """Return what the setting `delivery` asks for. *reread* is called where nobody knows what Kafka has committed."""
     if config.delivery == "at_least_once":
-        return AtLeastOnce(out, partitions) if isinstance(out, KafkaOut) else AtOnce(out)
+        return AtLeastOnce(out, partitions, middleware) if isinstance(out, KafkaOut) else AtOnce(out, middleware)
     assert isinstance(out, KafkaOut), "producer_mod is refused with exactly_once"
-    return ExactlyOnce(Transactions(config, out, transactional_id), partitions, reread=reread)
+    transactions = Transactions(config, out, transactional_id)
+    return ExactlyOnce(transactions, partitions, reread=reread, middleware=middleware)

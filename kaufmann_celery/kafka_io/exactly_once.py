@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from kafka import TopicPartition
 
 from kaufmann_celery.errors import RefusedForGood
+from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_io.rounds import Entry, Finish, Refused, records_of, refusals
 from kaufmann_celery.kafka_io.transaction import ResultUnknown, Transactions
+from kaufmann_celery.ledger import OwnerLedger
+from kaufmann_celery.middleware import Hooks, Middleware
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.partitions.commit_metadata import Committed
+from kaufmann_celery.partitions.messages import offsets_by_place
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 #: A transaction costs the same whatever is in it: the next begins once twice as long has passed as the last one took,
@@ -35,7 +40,10 @@ class ExactlyOnce:
         partitions: Mapping[TopicPartition, OwnedPartition],
         *,
         reread: Callable[[OwnedPartition], None],
+        middleware: Sequence[Middleware] = (),
     ) -> None:
+        self._publish_hooks = Hooks(middleware, "publish")
+        self._commit_hooks = Hooks(middleware, "commit")
         self._transactions = transactions
         self._partitions = partitions
         self._reread = reread
@@ -81,11 +89,9 @@ class ExactlyOnce:
         commits = {one.partition: _commit_of(one, finishing.get(one, ())) for one in carried}
         if not commits:
             return {}
-        ledger, began = carried[0].ledger, time.monotonic()
+        began = time.monotonic()
         try:
-            found = self._transactions.commit(
-                records_of(entries), commits, generation=ledger.generation, member=ledger.member
-            )
+            found = self._committed(records_of(entries), commits, carried[0].ledger)
         except ResultUnknown:
             for one in carried:
                 self._reread(one)
@@ -100,6 +106,22 @@ class ExactlyOnce:
                 one.committed = one.forgettable = commits[one.partition]
                 one.uncommitted = 0
         return refused
+
+    def _committed(
+        self, records: Sequence[OutRecord], commits: Mapping[TopicPartition, Committed], ledger: OwnerLedger
+    ) -> Sequence[Position | RefusedForGood]:
+        """Publish and commit, inside the hooks of both."""
+        publish = partial(
+            self._transactions.commit, records, commits, generation=ledger.generation, member=ledger.member
+        )
+        begun = self._commit_hooks.begin(offsets_by_place(commits))
+        try:
+            answers = self._publish_hooks.around(records, publish) if records else publish()
+        except BaseException as error:
+            begun.end(error=error)
+            raise
+        begun.end(error=next((answer for answer in answers if isinstance(answer, RefusedForGood)), None))
+        return answers
 
 
 def _commit_of(owned: OwnedPartition, finishing: Collection[int]) -> Committed:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaufmann_celery.errors import EncodeError, EventTooLarge, PublishError, RefusedForGood, UnavailableError
 from kaufmann_celery.event import Output, Position
+from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.outputs.composing import Composer, utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.outputs.producing import Answer, records_out
@@ -36,6 +37,7 @@ class Publisher:
 
     def __init__(self, kaufmann: Kaufmann, *, connect_timeout: float = _CONNECT_TIMEOUT_S) -> None:
         self._config = _with_timeout(kaufmann.config, connect_timeout)
+        self._hooks = Hooks(kaufmann.middleware, "publish")
         # One entry for each process of a fork: a parent's connections are kept and never touched by its child.
         self._by_pid: dict[int, _Connections] = {}
         atexit.register(self.close)
@@ -64,7 +66,7 @@ class Publisher:
         """
         records = [record for output in outputs for record in output]
         try:
-            answers = self._connections.out.publish(records)
+            answers = self._hooks.around(records, lambda: self._connections.out.publish(records))
         except UnavailableError as error:
             raise PublishError(f"not acknowledged: {error}") from error
         positions, refusals = _by_output(outputs, answers)

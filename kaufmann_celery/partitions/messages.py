@@ -67,6 +67,11 @@ class ConsumerDied:
     error: BaseException
 
 
+def offsets_by_place(commits: Mapping[TopicPartition, Committed]) -> dict[tuple[str, int], int]:
+    """Return the offsets of *commits* by topic and partition."""
+    return {(where.topic, where.partition): commit.offset for where, commit in commits.items()}
+
+
 def offsets_of(commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, Any]:
     """Return *commits* as kafka-python takes them."""
     return {partition: OffsetAndMetadata(commit.offset, commit.metadata(), -1) for partition, commit in commits.items()}

@@ -11,6 +11,7 @@ from uuid import uuid4
 from kaufmann_celery.app import Kaufmann
 from kaufmann_celery.errors import EncodeError, EventError
 from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
+from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.outputs.composing import utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
@@ -43,6 +44,7 @@ class MockBus:
         self._kaufmann = kaufmann
         self._service = ServiceInMemory(kaufmann)
         self._schemas = SchemaFiles(kaufmann)
+        self._hooks = Hooks(kaufmann.middleware, "publish")
         self._emissions = Emissions(as_read=self._as_read)
         #: Undecodable records as they went to `dead_letter_topic`.
         self.dead_letters: list[OutRecord] = []
@@ -155,8 +157,12 @@ class MockBus:
         return handled is not None
 
     def _emit(self, records: Sequence[OutRecord], trail: tuple[str, ...]) -> list[Position]:
-        """Note *records* as published, and return where they are."""
-        return [self._published(record, self._placed(record), trail) for record in records]
+        """Note *records* as published, inside the hooks of `kaufmann.middleware`, and return where they are."""
+
+        def publish() -> list[Position]:
+            return [self._published(record, self._placed(record), trail) for record in records]
+
+        return self._hooks.around(records, publish) if records else []
 
     def _published(self, record: OutRecord, placed: Record, trail: tuple[str, ...]) -> Position:
         if record.kind == "dead_letter":

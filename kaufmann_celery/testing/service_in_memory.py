@@ -27,6 +27,7 @@ from kaufmann_celery.app import Kaufmann
 from kaufmann_celery.decode import Decoder
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import FIRST, UNTAGGED, OwnerLedger, Past
+from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.outputs.outcome import Outcome, decode
@@ -70,7 +71,7 @@ class ServiceInMemory:
         self._decoder = Decoder(
             kaufmann.handlers, self.runtime.transcoders, group=config.consumer_group,
             max_event_bytes=config.max_event_bytes,
-            ordering=Ordering(config, kaufmann.handlers),
+            ordering=Ordering(config, kaufmann.handlers), hooks=Hooks(kaufmann.middleware, "decode"),
         )  # fmt: skip
         self.reading_back = ReadingBack(self.runtime.transcoders)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kaufmann_celery.ledger import LedgerConnection, connect
+from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.outputs.composing import Composer
 from kaufmann_celery.outputs.error_event import ErrorEvents
 from kaufmann_celery.transcoders.configured import Transcoders
@@ -36,6 +37,7 @@ class WorkerRuntime:
         self.transcoders = Transcoders(self.config, registry=registry, local=kaufmann.local_schemas)
         self.composer = Composer(self.config, self.transcoders)
         self.error_events = ErrorEvents(self.config, self.composer, self.transcoders.avro)
+        self.handle_hooks = Hooks(kaufmann.middleware, "handle")
         self.leases = Leases(self.config.lease)
         self.vouching = Vouching(self.config.lease)
         self._on_error = kaufmann.on_error_for

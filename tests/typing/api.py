@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, assert_type
 
@@ -14,9 +14,11 @@ from kaufmann_celery import (
     Event,
     Kaufmann,
     KaufmannError,
+    Middleware,
     Output,
     Position,
     PublishError,
+    PublishNothing,
     Retry,
     UnavailableError,
 )
@@ -78,6 +80,17 @@ def given_event(event: Event | ErrorEvent) -> Any:
         case ErrorEvent(name=name, error=error):
             return ("order.lost", {"name": name, "error": error})
     return None
+
+
+class Watching(Middleware):
+    def handle(self, event: Event) -> Generator[None, list[Output], None]:
+        outputs = yield
+        outputs.append(Output(f"{event.name}.seen", None))
+
+
+def watched() -> None:
+    kaufmann.middleware += [Watching(), Middleware()]
+    assert_type(PublishNothing(kaufmann.config).publish([]), None)
 
 
 def a_decorated_function_is_what_it_was(event: Event) -> None:

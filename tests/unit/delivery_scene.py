@@ -11,6 +11,7 @@ from kaufmann_celery.config import load_config
 from kaufmann_celery.kafka_io.delivery import Delivery, delivery
 from kaufmann_celery.kafka_io.kafka_out import KafkaOut
 from kaufmann_celery.kafka_io.rounds import Entry
+from kaufmann_celery.middleware import Middleware
 from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
@@ -23,7 +24,7 @@ DELIVERIES = ("at_least_once", "exactly_once")
 class Scene:
     """The ingester. Its transactional id is `orders.life`."""
 
-    def __init__(self, kafka: KafkaInMemory, how: str, events: int = 5) -> None:
+    def __init__(self, kafka: KafkaInMemory, how: str, events: int = 5, middleware: Sequence[Middleware] = ()) -> None:
         self.kafka = kafka
         self.ledger = InMemory()
         self.owned = owned_by(self.ledger)
@@ -33,7 +34,9 @@ class Scene:
         self.reread: list[OwnedPartition] = []
         config = load_config("orders", keywords={"delivery": how}, conf={}, environ={})
         self.out = KafkaOut(config)
-        self.delivery: Delivery = delivery(config, self.out, "orders.life", self.partitions, reread=self.reread.append)
+        self.delivery: Delivery = delivery(
+            config, self.out, "orders.life", self.partitions, reread=self.reread.append, middleware=middleware
+        )
 
     def deliver(self, *offsets: int, outcome: Outcome | None = None) -> list[int]:
         """Deliver what these events came to; return those refused."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from kaufmann_celery.decode import Decoder
 from kaufmann_celery.errors import DecodeError, EventTooLarge, UnavailableError
 from kaufmann_celery.event import Headers, Position
 from kaufmann_celery.handlers import Handlers
+from kaufmann_celery.middleware import Hooks, Middleware
 from kaufmann_celery.partitions.pending import GoneRecord
 from kaufmann_celery.tasks.envelope import Decoded, unpack
 from tests.unit.ledger_in_memory import handler
@@ -30,13 +32,19 @@ def paid(message_name: str = "order.paid") -> bytes:
 
 
 class Scene:
-    def __init__(self, *patterns: str, max_event_bytes: int = 1000) -> None:
+    def __init__(self, *patterns: str, max_event_bytes: int = 1000, middleware: Sequence[Middleware] = ()) -> None:
         handlers = Handlers()
         for pattern in patterns:
             handlers.add(handler(pattern))
         names = ("order.placed", "order.paid")
         self.registry = InMemory(**dict(zip(names, [[PLACED], [PAID]], strict=True)))
-        self.decoder = Decoder(handlers, transcoders_of(self.registry), group="shop", max_event_bytes=max_event_bytes)
+        self.decoder = Decoder(
+            handlers,
+            transcoders_of(self.registry),
+            group="shop",
+            max_event_bytes=max_event_bytes,
+            hooks=Hooks(middleware, "decode"),
+        )
 
     def decode(self, key: bytes | None, value: bytes | None, *headers: tuple[str, bytes | None]) -> Decoded | None:
         given: Any = headers

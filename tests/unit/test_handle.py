@@ -10,6 +10,7 @@ from kaufmann_celery.event import Event
 from kaufmann_celery.handle import Given, TaskRun
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Report, RunLedger
+from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.worker.leases import Leases
 from kaufmann_celery.worker.runtime import WorkerRuntime
@@ -23,6 +24,8 @@ class Ledger:
     #: Refused when they are reported: another run took them over.
     overtaken: set[int] = field(default_factory=set)
     reported: list[list[Report]] = field(default_factory=list)
+    #: The last event's offset.
+    last: int = 3
     base: str = "base"
     incarnation: str = "history"
     lease: float = 60.0
@@ -35,7 +38,7 @@ class Ledger:
 
     def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
         assert text
-        assert last == (reports[-1].offset == 3)
+        assert last == (reports[-1].offset == self.last)
         self.reported.append(list(reports))
         return {report.offset for report in reports} & self.overtaken
 
@@ -49,7 +52,9 @@ class Scene:
     retries: set[int] = field(default_factory=set)
 
     def run(self, *lanes: int | None) -> None:
-        runtime = SimpleNamespace(leases=Leases(60.0), config=SimpleNamespace(max_event_bytes=10**6))
+        runtime = SimpleNamespace(
+            leases=Leases(60.0), config=SimpleNamespace(max_event_bytes=10**6), handle_hooks=Hooks((), "handle")
+        )
         handler = Handler("order.placed", self._handle)
         run = TaskRun(cast(WorkerRuntime, runtime), handler, cast(RunLedger, self.ledger), "orders", 0)
         text = envelope.pack(
