@@ -119,7 +119,7 @@ class ConfluentKafkas:
 
     def _asked(self, call: Callable[[], Any]) -> Any:
         # Its caches would answer for the registry.
-        self._registry.clear_caches()  # type: ignore[no-untyped-call] # as it came
+        self._registry.clear_caches()
         try:
             return call()
         except SchemaRegistryError as error:
