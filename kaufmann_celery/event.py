@@ -95,7 +95,7 @@ class Output:
     reply: bool = False
     #: `topic` or `topic:partition`, where readers of this output should send their replies.
     reply_to: str | None = None
-    #: `avro` or `json`; None means the schema decides.
+    #: `avro`, `json` or another of `transcoders`; None means the schema decides.
     format: str | None = None
     #: Merged over the meta that the library fills in.
     meta: Mapping[str, Any] | None = field(default=None, repr=False)

@@ -47,8 +47,9 @@ class Publisher:
 
         None where a `producer_mod` knows no position.
 
-        Blocks for up to about 30 s. Raises `EncodeError` where it does not fit its schema or has none, and
-        `PublishError` where Kafka refuses it or Kafka or the registry does not answer; it may then be there or not.
+        Blocks: for 10 s where Kafka cannot be reached, for about 30 s where it does not answer. Raises `EncodeError`
+        where *output* does not fit its schema or has none, and `PublishError` where Kafka refuses it or Kafka or the
+        registry does not answer; it may then be there or not.
         """
         return self.publish_composed([self.compose(output)])[0]
 
