@@ -249,3 +249,36 @@ def test_places_and_times_that_can_be_none_are_wrong_usage(module: ServiceModule
     name = module.write(_SERVICE)
 
     assert run("-A", name, *arguments).exit_code == 2
+
+
+_JSON_ONLY = """
+    from kaufmann_celery import Kaufmann
+
+    kaufmann = Kaufmann("orders", transcoders="json", producer_mod="kaufmann_celery.PublishNothing")
+    celery = kaufmann.celery
+
+    @kaufmann.on("order.noted")
+    def handle(event): ...
+"""
+
+
+def test_json_events_are_published_without_a_registry(module: ServiceModule) -> None:
+    name = module.write(_JSON_ONLY)
+    (module.directory / "schemas").mkdir()
+    (module.directory / "schemas" / "order.noted.json").write_text('{"required": ["id"]}')
+
+    done = run("-A", name, "publish", "order.noted", "--payload", '{"id": 1}')
+    failed = run("-A", name, "publish", "order.noted", "--payload", "{}")
+
+    assert (done.exit_code, done.stdout) == (0, "published, where is not known\n")
+    assert (failed.exit_code, failed.stderr) == (1, "Error: payload.id: missing\n")
+
+
+def test_a_function_that_is_not_there_is_a_fault_of_every_command_that_needs_it(module: ServiceModule) -> None:
+    name = module.write(_JSON_ONLY)
+
+    for command in (("publish", "order.noted", "--payload", "{}"), ("ingester",), ("handlers",)):
+        result = run("-A", name, *command, KAUFMANN_TOPIC_STRATEGY="nowhere.topic")
+
+        assert result.exit_code == 2
+        assert "topic_strategy: there is no nowhere.topic (No module named 'nowhere')" in result.stderr
