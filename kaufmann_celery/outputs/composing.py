@@ -65,15 +65,18 @@ class Composer:
         `max_event_bytes`. Raises `EncodeError`, `EventTooLarge`, or `UnavailableError` where the registry is away.
         """
         meta = self._metadata.of(output, message_id, now, cause)
-        headers = cause.headers + _headers(output.headers)
+        further = cause.headers + _headers(output.headers)
         if emitter:
-            headers += ((headers_of_ours.EMITTER, self._config.consumer_group.encode()),)
+            further += ((headers_of_ours.EMITTER, self._config.consumer_group.encode()),)
         key = f"{output.name}#{output.key}" if output.key is not None else output.name
-        bare = OutRecord("", key.encode(), None, headers, int(now.timestamp() * 1000))
+        moment_ms = int(now.timestamp() * 1000)
         targets = list(self._targets(output, cause))
-        if any(partition is None for _, partition in targets):
-            bare = replace(bare, spread=self._partitions.spread(output, meta))
-        records = [self._record(bare, topic, partition, output, meta) for topic, partition in targets]
+        chosen = any(partition is None for _, partition in targets)
+        number = self._partitions.spread(output, meta) if chosen else 0
+        records = []
+        for topic, partition in targets:
+            value, headers = self._encode(output, topic, meta)
+            records.append(OutRecord(topic, key.encode(), value, headers + further, moment_ms, partition, number))
         if bounded and sum(record.size for record in records) > self._config.max_event_bytes:
             raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
         return records
@@ -101,12 +104,12 @@ class Composer:
             if callback is None or topic != callback[0]:
                 yield topic, output.partition
 
-    def _record(self, bare: OutRecord, topic: str, partition: int | None, output: Output, meta: Meta) -> OutRecord:
+    def _encode(self, output: Output, topic: str, meta: Meta) -> tuple[bytes, Headers]:
         written = self._writer.write(output.name, topic, output.payload, meta, output.format)
         headers: Headers = tuple(written.headers)
         if not written.carries_meta:
             headers += ((headers_of_ours.META, payload_codec.dumps(meta).encode()),)
-        return replace(bare, topic=topic, partition=partition, value=written.value, headers=headers + bare.headers)
+        return written.value, headers
 
 
 def without_functions(config: Config) -> Config:
