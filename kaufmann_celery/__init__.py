@@ -13,15 +13,16 @@ The steps are modules of those names, joined by `ingester.py`; nouns (`event`, `
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kaufmann_celery.errors import ConfigError, KaufmannError, PublishError, Retry, UnavailableError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
-from kaufmann_celery.middleware import Middleware
-from kaufmann_celery.outputs.producing import PublishNothing
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
+    from kaufmann_celery.middleware import Middleware
+    from kaufmann_celery.outputs.producing import PublishNothing
 
 __all__ = [
     "ConfigError",
@@ -39,10 +40,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import `Kaufmann`, and Celery with it, when it is first asked for."""
-    if name == "Kaufmann":
-        from kaufmann_celery.app import Kaufmann
+#: Imported, and Celery with the first of them, when they are first asked for.
+_LATER = {"Kaufmann": "app", "Middleware": "middleware", "PublishNothing": "outputs.producing"}
 
-        return Kaufmann
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

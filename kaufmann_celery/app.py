@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from celery import Celery, signals
 
 from kaufmann_celery.config import Config, load_config
-from kaufmann_celery.config.not_yet import check_available
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler, Handlers, Options
-from kaufmann_celery.middleware import Middleware, check_middleware
-from kaufmann_celery.ordering import Ordering
+from kaufmann_celery.middleware import Middleware
 from kaufmann_celery.tasks import celery_app
 from kaufmann_celery.tasks.retries import RetryPolicy
 
@@ -182,43 +180,23 @@ class Kaufmann:
             raise ConfigError("\n".join(faults))
 
     def faults(self) -> list[str]:
-        """Return every fault of the settings, and of the handlers registered so far."""
-        checks: list[Callable[[], object]] = [
-            self.handlers.check, self._error_handlers.check, partial(check_middleware, self.middleware),
-        ]  # fmt: skip
-        faults = [self._import_fault] if self._import_fault else []
+        """Return every fault of the settings, of what they name, and of the handlers registered so far."""
+        from kaufmann_celery.checks import checks_of
+
+        faults = []
+        checks: list[Callable[[], object]] = [self.handlers.check, self._error_handlers.check]
         try:
-            checks = [*self._checks_of(self.config), *checks]
+            checks = [*checks_of(self), *checks]
         except ConfigError as error:
-            faults.insert(0, str(error))
+            faults.append(str(error))
+        if self._import_fault:
+            faults.append(self._import_fault)
         for check in checks:
             try:
                 check()
             except ConfigError as error:
                 faults.append(str(error))
         return faults
-
-    def _checks_of(self, config: Config) -> list[Callable[[], object]]:
-        from kaufmann_celery.outputs.metadata import Metadata
-        from kaufmann_celery.outputs.producing import check_producer
-        from kaufmann_celery.outputs.strategies import Partitions, Topics
-        from kaufmann_celery.transcoders.configured import plugged as plugged_transcoders
-        from kaufmann_celery.transcoders.json_schemas import JsonSchemas
-        from kaufmann_celery.transcoders.subjects import Subjects
-
-        return [
-            partial(check_available, config),
-            partial(celery_app.check_broker, self.celery),
-            partial(Ordering, config, self.handlers),
-            partial(Topics, config),
-            partial(Partitions, config),
-            partial(Metadata, config),
-            partial(check_producer, config),
-            partial(Subjects, config),
-            partial(JsonSchemas, config.schema_path),
-            partial(plugged_transcoders, config),
-            lambda: self.local_schemas,
-        ]
 
     def queue_of(self, handler: Handler) -> str:
         """Return the queue of a handler's task: its own, else as the app routes it, else the service's."""

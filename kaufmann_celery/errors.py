@@ -19,7 +19,6 @@ A handler raises `Retry` to be run again later.
 from __future__ import annotations
 
 from datetime import timedelta
-from traceback import TracebackException
 
 
 class KaufmannError(Exception):
@@ -90,5 +89,7 @@ class Retry(Exception):
 
 def message_of(error: BaseException) -> str:
     """Return the error's message as text that can be printed and sent, whatever the exception's class makes of it."""
+    from traceback import TracebackException
+
     text = str(TracebackException(type(error), error, None))  # `str(error)` may itself raise
     return text.encode(errors="backslashreplace").decode()
