@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import EventTooLarge
+from kaufmann_celery.errors import EncodeError, EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Output
 from kaufmann_celery.outputs.metadata import NO_CAUSE, Cause, Metadata
 from kaufmann_celery.outputs.outcome import OutRecord
@@ -45,9 +45,9 @@ class Composer:
         self._topics = Topics(config)
         self._partitions = Partitions(config)
 
-    def plain(self) -> Composer:
-        """Return one that calls no function of the service's own."""
-        return Composer(without_functions(self._config), self._writer)
+    def plain(self, writer: Writes | None = None) -> Composer:
+        """Return one that calls no function of the service's own, and has another *writer* if given."""
+        return Composer(without_functions(self._config), writer or self._writer)
 
     def compose(
         self,
@@ -84,6 +84,8 @@ class Composer:
     def topics(self, output: Output) -> Sequence[str]:
         """Return the topics of *output*: its own, else as `topic_strategy` has it. Raises `EncodeError`."""
         given = (output.topic,) if isinstance(output.topic, str) else tuple(output.topic or ())
+        if not all(isinstance(topic, str) for topic in given):
+            raise EncodeError("topic: expected text, or several")
         return given or self._topics.of(output)
 
     def callback(self, cause: Cause) -> tuple[str, int | None] | None:

@@ -61,6 +61,17 @@ class JsonTranscoder:
         return Written(text.encode(), ((_CONTENT_TYPE, _JSON),), carries_meta=True)
 
 
+class UncheckedJson:
+    """Writes any object in JSON, whatever schema there is for it: the last resort."""
+
+    def __init__(self) -> None:
+        self._transcoder = JsonTranscoder(JsonSchemas(()))
+
+    def write(self, name: str, topic: str, payload: Any, meta: Mapping[str, Any], form: str | None = None) -> Written:  # noqa: ARG002 - as others have it
+        """Return the JSON. Raises `EncodeError`."""
+        return self._transcoder.write(name, topic, payload, meta)
+
+
 def _parsed(value: bytes) -> dict[str, Any]:
     try:
         text = value.decode()

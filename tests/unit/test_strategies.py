@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,20 @@ def test_an_error_event_is_composed_without_the_functions_that_fail(says: Any, v
 
     assert Failures(**SETTINGS).records() == plain
     assert Failures(error_topic="errors", **SETTINGS).records()[1] == replace(plain[1], topic="errors")
+
+
+def test_an_error_event_is_composed_whatever_json_schema_there_is_for_it(tmp_path: Path) -> None:
+    (tmp_path / "event.error.order.placed.json").write_text('{"required": ["something.else"]}')
+
+    assert Failures(schema_path=tmp_path).records() == Failures().records()
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), {1, 2}, object()], ids=repr)
+def test_an_error_event_is_composed_whatever_meta_the_wire_has(odd: Any) -> None:
+    """JSON has no NaN, but Python reads it in the header `kaufmann-meta`."""
+    (made,) = Failures().records(replace(FAILED, meta={"callback_id": odd}))
+
+    assert json.loads(made.value or b"")["meta"]["callback_id"] is None
 
 
 def test_an_error_event_goes_where_the_function_has_an_output_of_that_event_go(says: Any) -> None:
