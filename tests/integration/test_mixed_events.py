@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kaufmann_celery.event import Position
+from tests.integration.free_ports import free_ports
 from tests.integration.kafka_topics import Found
 from tests.integration.scene import Scene, avro, scene
 from tests.integration.service_process import eventually, unique
@@ -104,6 +105,8 @@ def mixed(stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     settings = {
         "topic_strategy": "functions.topic", "partition_strategy": "functions.partition",
         "metadata_mod": "functions", "error_topic": "NAME.errors",
+        # The first of them does not answer.
+        "schema_registry_url": f"http://127.0.0.1:{free_ports(1)[0]},{stack['KAUFMANN_SCHEMA_REGISTRY_URL']}",
     }  # fmt: skip
     with scene(
         directory, stack, SERVICE, name="mixed", schemas={"mixed.placed": FIRST, "event.mixed.told": UNION},
