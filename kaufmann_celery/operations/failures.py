@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from kaufmann_celery.event import Position
+from kaufmann_celery.errors import EncodeError
+from kaufmann_celery.event import Output, Position
 from kaufmann_celery.handlers import ERROR_PREFIX
 from kaufmann_celery.kafka_io.topic_reader import NoSuchTopic, TopicReader
 from kaufmann_celery.operations.offsets import CONNECT_TIMEOUT_S
@@ -85,8 +86,13 @@ def error_topics(kaufmann: Kaufmann) -> list[str]:
     if config.error_topic is not None:
         return [config.error_topic]
     composer = WorkerRuntime(kaufmann).composer
-    usual = {composer.usual_topic(handler.pattern) for handler in kaufmann.handlers if not handler.is_glob}
-    return sorted({config.default_publish_topic, *usual})
+    topics = {config.default_publish_topic}
+    for handler in kaufmann.handlers:
+        # A function that needs the payload cannot tell; error events that it failed for go by the rules.
+        for one in (composer, composer.plain()) if not handler.is_glob else ():
+            with suppress(EncodeError):
+                topics.update(one.topics(Output(handler.pattern, None)))
+    return sorted(topics)
 
 
 def failure_of(record: Any, group: bytes) -> Failure | None:
