@@ -146,7 +146,7 @@ def test_an_error_event_is_composed_whatever_json_schema_there_is_for_it(tmp_pat
     assert Failures(schema_path=tmp_path).records() == Failures().records()
 
 
-@pytest.mark.parametrize("odd", [float("nan"), float("inf"), {1, 2}, object()], ids=repr)
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), {1, 2}, object()], ids=["nan", "inf", "set", "object"])
 def test_an_error_event_is_composed_whatever_meta_the_wire_has(odd: Any) -> None:
     """JSON has no NaN, but Python reads it in the header `kaufmann-meta`."""
     (made,) = Failures().records(replace(FAILED, meta={"callback_id": odd}))
