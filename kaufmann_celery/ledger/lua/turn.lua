@@ -76,6 +76,7 @@ for from = 1, math.min(#offsets, tonumber(ARGV[6])), AT_A_TIME do
   local names = {}
   for i = from, math.min(from + AT_A_TIME - 1, #offsets, tonumber(ARGV[6])) do names[#names + 1] = name_of[offsets[i]] end
   for i, outcome in ipairs(values_of(5, names)) do
+    if bytes >= tonumber(ARGV[5]) then break end
     outcomes[#outcomes + 1] = names[i]
     outcomes[#outcomes + 1] = outcome
     bytes = bytes + #outcome
