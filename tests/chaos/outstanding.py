@@ -60,6 +60,9 @@ class OwnClaims:
             if self._members.get(ledger.partition) != ledger.member:
                 self._members[ledger.partition], claimer = ledger.member, ""
                 self.owners.append(Ownership(at, ledger.partition, ledger.member))
+            if not claimer:
+                # Its own too, where it has them back from another.
+                self._claimed_by.update({(ledger.partition, offset): "" for offset in ledger.outstanding})
             for offset in ledger.outstanding:
                 claimed_by = self._claimed_by.setdefault((ledger.partition, offset), claimer)
                 if ledger.generation < latest[ledger.member]:

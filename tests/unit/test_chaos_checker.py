@@ -105,6 +105,17 @@ class TestRepeats:
         evidence.published[4] = output(4, index=-1)
         assert off(evidence) == {}
 
+    def test_a_failure_that_redis_forgot_leaves_the_try_that_it_took(self) -> None:
+        evidence = self.repeated(status="retry")
+        evidence.sent[4] = replace(evidence.sent[4], kind="exhausted")
+        evidence.runs[-1] = replace(evidence.runs[-1], status="failed")
+        evidence.runs.append(run(4, at=0.28, lasts=0.01, pid=23, status="failed"))
+        evidence.published[4] = output(4, index=-1)
+        assert off(evidence) == {REPEATS: 1}
+
+        evidence.incidents.append(fault("redis-tail-lost", 4.23, lost_from=START + 4.19))
+        assert off(evidence) == {}
+
     def test_one_after_its_process_was_killed_is_explained(self) -> None:
         evidence = self.repeated(lasts=None)
         assert off(evidence) == {REPEATS: 1}

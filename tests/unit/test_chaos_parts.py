@@ -159,7 +159,9 @@ def test_what_an_ingester_took_over_is_told_from_what_it_claimed() -> None:
     assert seen("one", 1, 2, 3) == (1, 3)
     assert seen("two", 2, 3) == (0, 2)
     assert seen("two", 3, 4, 5) == (2, 3)
-    assert [one.member for one in claims.owners] == ["one", "two"]
+    assert seen("one", 3, 4, 5, 6) == (0, 4)
+    assert seen("two", 4, 5, 6) == (0, 3)
+    assert [one.member for one in claims.owners] == ["one", "two", "one", "two"]
 
 
 def test_what_an_ingester_has_let_go_of_is_not_outstanding_there() -> None:

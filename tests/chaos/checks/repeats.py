@@ -45,13 +45,17 @@ class Repeats:
             retries_left = self._retries(place)
             for before, run in pairwise(runs):
                 if is_retry(before, run, retries_left):
-                    retries_left -= 1
+                    retries_left -= self._was_counted(before, run)
                     verdict.count_in("retries")
                 else:
                     self._judge(place, before, run, budget, verdict)
         for number, count in budget.items():
             self._check_budget(self._losses[number], count, verdict)
         return verdict
+
+    def _was_counted(self, before: Run, run: Run) -> bool:
+        """Return whether the ledger still knew of a failure when the event ran again: else it took no try away."""
+        return self._faulted.interruption(before) is None and self._loss_between(before, run) is None
 
     def _judge(self, place: Place, before: Run, run: Run, budget: Counter[int], verdict: Verdict) -> None:
         verdict.count_in("repeats")
