@@ -26,7 +26,7 @@ _SCRIPTS = Path(sys.executable).parent
 
 def unique(name: str) -> str:
     """Return *name* with an ending that no other test has."""
-    return f"{name}-{uuid.uuid4().hex[:8]}"
+    return f"{name}-{uuid.uuid4().hex[:12]}"
 
 
 def eventually(

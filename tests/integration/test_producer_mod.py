@@ -40,8 +40,10 @@ def publish(records):
             refused = record.kind == "output" and b"refused" in record.value
             answers.append(PublishError("too odd") if refused else None)
             if not refused:
-                found = json.loads(record.value)
-                file.write(f"{record.topic} {record.key.decode()} {found.get('id') or found.get('error')}\\n")
+                # An error event is Avro where the registry has a schema for it.
+                error = dict(record.headers).get("kaufmann-error-message")
+                said = error.decode() if error else json.loads(record.value)["id"]
+                file.write(f"{record.topic} {record.key.decode()} {said}\\n")
     return answers
 """
 
