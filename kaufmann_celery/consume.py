@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.1
 #: The same while a partition is paused or a request waits: kafka-python cannot be woken from another thread.
 _POLL_BUSY_S = 0.01
-#: Seconds that a revoke waits for the settle round in progress, so that what it published is also finished.
-_REVOKE_WAIT_S = 2.0
+#: Seconds that a revoke waits for the settle round in progress, so that what it published is also finished; and at a
+#: stop, before which the loop had its time.
+_REVOKE_WAIT_S, _STOP_WAIT_S = 2.0, 0.1
 #: Seconds between attempts to reach the group's coordinator.
 _RETRY_S = 0.5
 
@@ -63,6 +64,7 @@ class Consumption:
         self._beat = beat
         self._requests: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
+        self._leave_s = 2.0
         #: Partitions owned, each with the number of its assignment; the latest one; the latest that the loop heard of.
         self._owned: dict[TopicPartition, int] = {}
         self._epoch = self._heard = 0
@@ -79,10 +81,13 @@ class Consumption:
         """Connect and join the group, in the thread."""
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> None:
-        """Leave the group and end the thread; wait for that at most *timeout_s*."""
+    def stop(self, timeout_s: float) -> bool:
+        """Leave the group and end the thread; wait for that at most *timeout_s*, and return whether it has ended."""
+        self._leave_s = timeout_s
         self._stop.set()
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def heard(self, epoch: int) -> None:
         """Note that the loop knows of the assignments up to *epoch*; its requests are for these."""
@@ -114,7 +119,7 @@ class Consumption:
             self._inbox.put(ConsumerDied(error))
         finally:
             if self._consumer is not None:
-                self._consumer.close(autocommit=False, timeout_ms=2000)
+                self._consumer.close(autocommit=False, timeout_ms=int(self._leave_s * 1000))
 
     def _until_it_passes(self, step: Callable[[], None]) -> None:
         """Call, again and again while Kafka is away; raise what will not pass by itself."""
@@ -141,13 +146,8 @@ class Consumption:
     def _turn(self) -> None:
         try:
             self._step()
-        except kafka_errors.OffsetOutOfRangeError as error:
-            for partition, offset in error.args[0].items():
-                if not self._start.skip_gap(partition, offset):
-                    self._take_anew(partition)
-        except kafka_errors.LogTruncationError as error:
-            for partition, end in error.divergent_offsets.items():
-                self._start.cut(partition, end)
+        except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
+            for partition in self._start.outside(error):
                 self._take_anew(partition)
 
     def _step(self) -> None:
@@ -271,7 +271,7 @@ class _Listener(AsyncConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit what is finished and let go; never wait for handlers, the next owner adopts them."""
         partitions, own = frozenset(revoked), self._consumption
-        settled = own._settling.acquire(timeout=_REVOKE_WAIT_S)
+        settled = own._settling.acquire(timeout=_STOP_WAIT_S if own._stop.is_set() else _REVOKE_WAIT_S)
         try:
             # Where the loop did not come to rest its state cannot be read; the ledger's marks say what is finished.
             commits = own._on_revoke(partitions) if settled else {}

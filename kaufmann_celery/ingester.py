@@ -1,7 +1,8 @@
 """The ingester: the loop that joins the steps. consume -> decode -> dispatch == workers == settle -> commit.
 
 One thread turns this loop and owns all state. It may wait for Redis, Celery, the registry or Kafka; the consumer's
-thread polls on meanwhile. Whatever stops a step leaves its events where they were, and the step is made again.
+thread polls on meanwhile. Whatever stops a step leaves its events where they were, and the step is made again. So a
+loop that still waits when a stop has taken its time is left behind: nothing is lost by it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from kaufmann_celery.partitions.ownership import Ownership
 from kaufmann_celery.partitions.until_end import Endless, UntilEnd
 from kaufmann_celery.pulse import Pulse
 from kaufmann_celery.settle import Counts, Settler
+from kaufmann_celery.stopping import ENDED, LEFT, SETTLED, Stop, run_until
 from kaufmann_celery.worker.runtime import WorkerRuntime
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ _SWEEP_S = 0.5
 _IDLE_S = 0.2
 _HOLD_S = 0.005
 #: Seconds before a step is tried again that a service's absence stopped.
-_AWAY_S = 0.5
+_AWAY_S = 0.3
 
 
 class Ingester:
@@ -70,7 +72,9 @@ class Ingester:
         self._topics = list(errand.topics if errand else topics or config.subscription_topics)
         self._inbox = Inbox()
         self._turning = threading.Lock()
-        self._stop = threading.Event()
+        self._stop = Stop(config.shutdown_timeout)
+        #: Whether all has ended; else, after `run()`, threads are left that wait for a service that is away.
+        self.is_over = False
         self._pulse = Pulse(longer_wait_s(config))
         self.counts = Counts()
         runtime = WorkerRuntime(kaufmann)
@@ -97,9 +101,8 @@ class Ingester:
         self._delivery = delivery(
             config, self._out, life, self._partitions.owned, reread=self._partitions.reread, middleware=middleware,
         )  # fmt: skip
-        self._settler = Settler(
-            self._out, self._delivery, failures, self.counts, publishes=errand is None or errand.publishes
-        )
+        publishes = errand is None or errand.publishes
+        self._settler = Settler(self._out, self._delivery, failures, self.counts, publishes=publishes)
         clock = CommitClock(CommitPolicy(config.commit_threshold, config.commit_interval), time.monotonic())
         hooks = Hooks(middleware, "commit")
         self._committer = Committer(clock, self._consumption.commit, at_once=self._delivery.commit, hooks=hooks)
@@ -113,6 +116,7 @@ class Ingester:
     def run(self) -> None:
         """Consume until `stop()`, or until all that is to be read is committed. Blocks.
 
+        Returns within `shutdown_timeout` of the stop; where a service is away by then, `is_over` is False.
         Raises what the consumer cannot go on from; the process should then end, and be started again.
         """
         config = self.config
@@ -120,20 +124,18 @@ class Ingester:
             "ingester of %s: topics %s, group %s, max_demand %d",
             config.service, ",".join(self._topics), config.consumer_group, config.max_demand, extra={"action": "start"},
         )  # fmt: skip
-        self._bound.start(self._consumption.begin)
         self._pulse.step()
-        self._wake.start()
-        self._consumption.start()
         try:
-            while not self._stop.is_set() and not self._is_done():
-                self._turn(self._wait())
-            self._drain()
+            ended = run_until(self._stop, self._loop, leave=self._consumption.stop)
+            self.is_over = self._consumption.stop(0.0) and ended
         finally:
-            self._close()
+            self._pulse.stop()
+        if not self.is_over:
+            log.warning("stopped while a service is away; nothing is lost by that", extra={"action": "stop"})
 
     def stop(self) -> None:
         """Have `run()` settle what is finished, commit and return. May be called from any thread or signal handler."""
-        self._stop.set()
+        self._stop.ask()
         self._inbox.put(Woken())
 
     @property
@@ -141,13 +143,21 @@ class Ingester:
         """Events dispatched and not finished, over all partitions."""
         return sum(owned.outstanding for owned in self._partitions)
 
+    def _loop(self) -> None:
+        try:
+            self._bound.start(self._consumption.begin)
+            self._wake.start()
+            self._consumption.start()
+            while not self._stop.is_asked and not self._bound.is_committed(self._partitions.owned):
+                self._turn(self._wait())
+            self._drain()
+        finally:
+            self._close()
+
     def _wait(self) -> list[Any]:
         due = self._dispatcher.reruns.next_due(time.monotonic())
-        return self._inbox.wait(
-            _HOLD_S if self._dispatcher.holds else min(_IDLE_S, due),
-            rest_until=self._delivery.rest_until,
-            enough=self.outstanding // 2,
-        )
+        timeout_s = _HOLD_S if self._dispatcher.holds else min(_IDLE_S, due)
+        return self._inbox.wait(timeout_s, rest_until=self._delivery.rest_until, enough=self.outstanding // 2)
 
     def _turn(self, messages: Iterable[Any]) -> None:
         """One turn of the loop. The lock keeps a revoke out of the middle of it; those before it have been heard."""
@@ -156,7 +166,7 @@ class Ingester:
             self._pulse.step()
             for message in (*messages, *self._inbox.come()):
                 self._hear(message)
-            prepare = () if self._stop.is_set() else (self._fencing.fence, self._delivery.prepare)
+            prepare = () if self._stop.is_asked else (self._fencing.fence, self._delivery.prepare)
             for step in (*prepare, self._take_over, self._look, self._dispatch, self._commit, self._note_recovery):
                 try:
                     step()
@@ -168,18 +178,15 @@ class Ingester:
         if self._outage.is_news(str(error), now):
             log.warning("%s; waiting", error, extra={"action": "wait"})
         self._no_expiry_until = now + self.config.lease
-        self._inbox.put(Woken())
+        self._woken.add("")
         self._stop.wait(_AWAY_S)
 
     def _note_recovery(self) -> None:
         """Say that an outage is over: nothing failed in this turn, and Redis, which it may not have asked, answers."""
         if self._outage.is_quiet_since(self._turned_at) and not self._delivery.is_behind:
             self._ledger.ping()
-            log.warning(
-                "all services answer again after %.0f s",
-                self._outage.ended(time.monotonic()),
-                extra={"action": "go_on"},
-            )
+            lasted = self._outage.ended(time.monotonic())
+            log.warning("all services answer again after %.0f s", lasted, extra={"action": "go_on"})
 
     def _hear(self, message: Any) -> None:
         owned = self._partitions.owned
@@ -215,8 +222,7 @@ class Ingester:
         """Ask the ledger what happened, where a worker reported or it is time; settle what is finished."""
         now = time.monotonic()
         everywhere = "" in self._woken or now - self._swept_at >= _SWEEP_S
-        if everywhere:
-            self._swept_at = now
+        self._swept_at = now if everywhere else self._swept_at
         woken, self._woken = self._woken, set()
         due = [one for one in self._partitions if one.ledger.base in woken or (everywhere and one.is_awaited)]
         self._woken = {owned.ledger.base for owned in due}
@@ -240,11 +246,11 @@ class Ingester:
             found[owned] = turn.outcomes
 
     def _dispatch(self) -> None:
-        if not self._stop.is_set():
+        if not self._stop.is_asked:
             self._dispatcher.take(list(self._partitions), self._partitions.guarded)
 
     def _commit(self) -> None:
-        hurry = self._stop.is_set() or self._bound.is_settled(self._partitions.owned)
+        hurry = self._stop.is_asked or self._bound.is_settled(self._partitions.owned)
         self._committer.commit_due(self._partitions.owned, time.monotonic(), hurry=hurry)
 
     def _committed(self, commits: Mapping[TopicPartition, Committed], error: BaseException | None) -> None:
@@ -257,35 +263,29 @@ class Ingester:
         """Return what to commit for partitions that are let go. Called under the lock, by kafka-python's thread."""
         return commits_of(owned for owned in self._partitions if owned.partition in partitions)
 
-    def _is_done(self) -> bool:
-        return self._bound.is_committed(self._partitions.owned)
-
     def _drain(self) -> None:
-        """Settle what is finished and commit it, within half of the time that a stop may take."""
-        deadline = time.monotonic() + self.config.shutdown_timeout / 2
-        self._stop.set()
+        """Settle what is finished and commit it."""
+        self._stop.ask()
         self._woken.add("")
         self._turn([])
-        while time.monotonic() < deadline and (
-            self._committer.in_flight
-            or self._delivery.is_behind
-            or any(owned.uncommitted for owned in self._partitions)
-        ):
+        while self._stop.left_s(SETTLED) and self._has_to_commit():
             self._turn(self._wait())
         self._bound.say_left(self._partitions)
 
+    def _has_to_commit(self) -> bool:
+        return self._committer.in_flight or self._delivery.is_behind or any(one.uncommitted for one in self._partitions)
+
     def _close(self) -> None:
-        self._consumption.stop(self.config.shutdown_timeout / 2)
+        self._stop.ask()
+        self._consumption.stop(self._stop.left_s(LEFT))
         self._wake.stop()
         self._dispatcher.close()
         self._delivery.close()
-        self._out.close(timeout_s=1.0)
-        self._pulse.stop()
+        self._out.close(self._stop.left_s(ENDED))
         done = (self.counts.handled, self.counts.failed, self.counts.published)
         log.info("ingester stopped: %d handled, %d failed, %d records published", *done, extra={"action": "stop"})
 
     def _nudge(self, base: str) -> None:
-        """Look at a partition's ledger in the next turn."""
         self._inbox.put(Woken(base))
 
     def _wants(self, partition: TopicPartition, read_to: int) -> bool:

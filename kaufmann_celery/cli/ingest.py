@@ -46,6 +46,10 @@ def ingester(ctx: click.Context, topics: str | None, group: str | None, until_en
     running = kaufmann.ingester(until_end=until_end)
     signals.stop_by(running)
     running.run()
+    if not running.is_over:
+        # What is left waits for a service that is away, and must not hold up the end.
+        logging.shutdown()
+        os._exit(0)
 
 
 class StopSignals:

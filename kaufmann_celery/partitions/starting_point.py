@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kafka import OffsetAndMetadata, TopicPartition
@@ -36,6 +36,19 @@ class StartingPoint:
     def has_moved(self, partition: TopicPartition) -> bool:
         """Return whether the topic is another than when `of` was asked: it was deleted and made anew."""
         return self._topic_id(partition) not in ("None", self._topic_ids.get(partition))
+
+    def outside(self, error: Any) -> Iterator[TopicPartition]:
+        """Yield the partitions whose position is not in their log, but for those that go on behind a gap.
+
+        *error* is what kafka-python says of them; they are to be taken anew.
+        """
+        if isinstance(error, kafka_errors.LogTruncationError):
+            for partition, end in error.divergent_offsets.items():
+                self.cut(partition, end)
+                yield partition
+        else:
+            asked = error.args[0].items()
+            yield from (partition for partition, offset in asked if not self.skip_gap(partition, offset))
 
     def skip_gap(self, partition: TopicPartition, asked: int) -> bool:
         """Where the offset that was *asked* for is out of range, go on at the first record there is.

@@ -38,12 +38,25 @@ class OwnServices:
             one.up(owner_pid=os.getpid())
 
     @contextmanager
-    def frozen(self, name: str) -> Iterator[None]:
-        """Have one stand still: it keeps its connections and does not answer."""
-        (status,) = LocalStack(self._directory, services=(name,)).status()
-        assert status.pid is not None
-        os.kill(status.pid, signal.SIGSTOP)
+    def killed(self, name: str) -> Iterator[None]:
+        """Kill one for the length of the block: its connections break, and nobody listens."""
+        os.kill(self._pid(name), signal.SIGKILL)
         try:
             yield
         finally:
-            os.kill(status.pid, signal.SIGCONT)
+            LocalStack(self._directory, services=(name,)).up(owner_pid=os.getpid())
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Have one stand still: it keeps its connections and does not answer."""
+        pid = self._pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def _pid(self, name: str) -> int:
+        (status,) = LocalStack(self._directory, services=(name,)).status()
+        assert status.pid is not None
+        return status.pid

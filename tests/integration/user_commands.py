@@ -75,6 +75,10 @@ class Commands:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
+    def send_signal(self, label: str, number: int) -> None:
+        """Send a signal to the process alone, not to its children."""
+        self._running[label].send_signal(number)
+
     def kill(self, label: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to the process alone, not to its children, and wait until it has ended."""
         process = self._running.pop(label)
