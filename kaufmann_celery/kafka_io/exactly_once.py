@@ -63,7 +63,7 @@ class ExactlyOnce:
         if not refused:
             return []
         if len(entries) == 1:
-            return [Refused(entry, entry.outcome, why) for entry, why in refused.items()]
+            return [self._judged(entry, why) for entry, why in refused.items()]
         # Some are refused only because they were sent together with what is.
         rest = [entry for entry in entries if entry not in refused] or entries[: len(entries) // 2]
         kept = set(rest)
@@ -80,6 +80,19 @@ class ExactlyOnce:
     def close(self) -> None:
         """Close the producer."""
         self._transactions.close()
+
+    def _judged(self, entry: Entry, why: Sequence[tuple[OutRecord, RefusedForGood]]) -> Refused:
+        """Say which records of one event are refused: a failed one is published without them, so each by itself."""
+        ledger, records = entry.owned.ledger, entry.outcome.records
+        if entry.outcome.failed and len(records) > 1:
+            commits = {entry.owned.partition: _commit_of(entry.owned)}
+            tried = [
+                (one, self._transactions.trial(one, commits, generation=ledger.generation, member=ledger.member))
+                for one in records
+            ]
+            # None of them: only all together are.
+            why = [(one, answer) for one, answer in tried if isinstance(answer, RefusedForGood)] or why
+        return Refused(entry, entry.outcome, why)
 
     def _attempt(self, entries: Sequence[Entry], finish: Finish) -> dict[Entry, list[tuple[OutRecord, RefusedForGood]]]:
         finishing: dict[OwnedPartition, set[int]] = {}
@@ -124,5 +137,5 @@ class ExactlyOnce:
         return answers
 
 
-def _commit_of(owned: OwnedPartition, finishing: Collection[int]) -> Committed:
+def _commit_of(owned: OwnedPartition, finishing: Collection[int] = ()) -> Committed:
     return owned.watermark.committed(owned.ledger.incarnation, finishing)

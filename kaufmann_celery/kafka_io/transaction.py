@@ -79,19 +79,7 @@ class Transactions:
         *member* are those under which the partitions are owned: Kafka takes no offsets of an earlier generation.
         Raises `UnavailableError` where nothing was written, `ResultUnknown`, and `PublishError`.
         """
-        self.prepare()
-        group = ConsumerGroupMetadata(
-            self._config.consumer_group, generation, member, self._config.kafka_options.get("group_instance_id")
-        )
-        deadline = time.monotonic() + TRANSACTION_TIMEOUT_S
-        try:
-            answers = self._written(records, commits, group, deadline)
-        except UnavailableError:
-            self._drop()
-            raise
-        except (kafka_errors.KafkaError, RuntimeError) as error:
-            self._drop()
-            raise _translated(error, "aborted a transaction") from error
+        answers = self._begun(records, commits, generation, member)
         if any(isinstance(answer, RefusedForGood) for answer in answers):
             self._drop()
             return answers
@@ -103,9 +91,38 @@ class Transactions:
             raise ResultUnknown(f"Kafka did not say whether a transaction is committed ({_name(error)})") from error
         return answers
 
+    def trial(
+        self, record: OutRecord, commits: Mapping[TopicPartition, Committed], *, generation: int, member: str
+    ) -> Position | RefusedForGood:
+        """Return what Kafka says of *record* alone, in a transaction that is aborted. Raises as `commit` does."""
+        (answer,) = self._begun([record], commits, generation, member)
+        self._drop()
+        return answer
+
     def close(self) -> None:
         """Close the producer."""
         self._drop()
+
+    def _begun(
+        self,
+        records: Sequence[OutRecord],
+        commits: Mapping[TopicPartition, Committed],
+        generation: int,
+        member: str,
+    ) -> list[Position | RefusedForGood]:
+        """Write a transaction up to its commit. Where that fails there is no producer any more."""
+        self.prepare()
+        group = ConsumerGroupMetadata(
+            self._config.consumer_group, generation, member, self._config.kafka_options.get("group_instance_id")
+        )
+        try:
+            return self._written(records, commits, group, time.monotonic() + TRANSACTION_TIMEOUT_S)
+        except UnavailableError:
+            self._drop()
+            raise
+        except (kafka_errors.KafkaError, RuntimeError) as error:
+            self._drop()
+            raise _translated(error, "aborted a transaction") from error
 
     def _written(
         self,

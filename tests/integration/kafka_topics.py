@@ -116,6 +116,10 @@ class Bystander:
 
         eventually(is_new, f"{topic} made anew")
 
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Remove the records below *offset*, as retention does."""
+        self._admin.delete_records({TopicPartition(topic, partition): offset})
+
     def move_offsets(self, group: str, offsets: Mapping[TopicPartition, Any]) -> None:
         """Commit *offsets* as Kafka's own tools do, once the group has no members."""
         self.await_no_members(group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from kafka import errors as kafka_errors
@@ -16,6 +16,17 @@ from kaufmann_celery.event import Position
 from kaufmann_celery.partitions.commit_metadata import Committed, parse
 
 
+class Written(NamedTuple):
+    """A record as it stands in a topic."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int | None
+
+
 @dataclass
 class KafkaInMemory:
     """A cluster in which every topic has 4 partitions."""
@@ -23,12 +34,16 @@ class KafkaInMemory:
     #: What producers were handed outside transactions, in this order.
     sent: list[bytes | None] = field(default_factory=list)
     #: What readers of committed records see, and the group's commits, each one that there ever was.
-    records: list[bytes | None] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
     commits: list[Mapping[TopicPartition, Committed]] = field(default_factory=list)
     #: The group as the last offsets named it.
     group: Any = None
-    #: Values that are refused for good, as is all else that is sent with them.
+    #: Values that are refused for good, as is all else that is sent with them; and why.
     refused: set[bytes] = field(default_factory=set)
+    refusal: kafka_errors.KafkaError = field(default_factory=kafka_errors.InvalidRecordError)
+    #: Topics that are not there, and how large a record may be.
+    missing: set[str] = field(default_factory=set)
+    most_bytes: int | None = None
     #: Values that are not acknowledged for now.
     stuck: set[bytes | None] = field(default_factory=set)
     #: Whether it says that one is refused before the next is sent.
@@ -43,11 +58,16 @@ class KafkaInMemory:
         """Have kafka-python's clients talk to this one."""
         with (
             patch("kaufmann_celery.kafka_io.producers.KafkaProducer", self._producer),
-            patch("kaufmann_celery.kafka_io.kafka_out.KafkaAdminClient", lambda **_: Admin()),
+            patch("kaufmann_celery.kafka_io.kafka_out.KafkaAdminClient", lambda **_: Admin(self)),
             patch("kaufmann_celery.kafka_io.transaction.TRANSACTION_TIMEOUT_S", 0.05),
             patch("kaufmann_celery.kafka_io.at_least_once._ROUND_S", 0.05),
         ):
             yield self
+
+    @property
+    def records(self) -> list[bytes | None]:
+        """The values that are written."""
+        return [one.value for one in self.written]
 
     def _producer(self, **options: Any) -> Producer:
         self.producers.append(Producer(self, options.get("transactional_id")))
@@ -60,13 +80,21 @@ class KafkaInMemory:
 
 
 class Admin:
-    """Says that every topic exists."""
+    """Says which topics there are."""
 
-    def describe_topics(self, _: list[str]) -> list[dict[str, Any]]:
-        return [{"error_code": 0, "is_internal": False, "partitions": [0, 1, 2, 3]}]
+    def __init__(self, kafka: KafkaInMemory) -> None:
+        self._kafka = kafka
 
-    def describe_configs(self, *_: Any, **__: Any) -> dict[str, Any]:
-        return {}
+    def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        there = [0, 1, 2, 3]
+        partitions = [[] if name in self._kafka.missing else there for name in names]
+        return [{"error_code": 0, "is_internal": False, "partitions": one} for one in partitions]
+
+    def describe_configs(self, resources: list[Any], **_: Any) -> dict[str, Any]:
+        if self._kafka.most_bytes is None:
+            return {}
+        value = {"max.message.bytes": {"value": str(self._kafka.most_bytes)}}
+        return {"topic": {resource.name: value for resource in resources}}
 
 
 class Result:
@@ -87,14 +115,14 @@ class Result:
 class Sent:
     """A record on its way."""
 
-    def __init__(self, producer: Producer, value: bytes | None) -> None:
-        self._producer, self._value = producer, value
+    def __init__(self, producer: Producer, record: Written) -> None:
+        self._producer, self._record = producer, record
         self._is_written = False
 
     @property
     def is_done(self) -> bool:
         kafka = self._producer.kafka
-        answers = self._value not in kafka.stuck and kafka.faults.get("send", self) is not None
+        answers = self._record.value not in kafka.stuck and kafka.faults.get("send", self) is not None
         return self._is_written or self._producer.closed or answers
 
     def get(self, timeout: float) -> Position:
@@ -103,18 +131,18 @@ class Sent:
             raise kafka_errors.KafkaTimeoutError
         if not self._is_written:
             self._write()
-        return Position("out", 0, 7)
+        return Position(self._record.topic, self._record.partition, 7)
 
     def _write(self) -> None:
         kafka = self._producer.kafka
         if self._producer.closed:
             raise kafka_errors.IllegalStateError
         kafka.fail("send")
-        if any(value in kafka.refused for value in self._producer.sent):
-            raise kafka_errors.InvalidRecordError
+        if any(one.value in kafka.refused for one in self._producer.sent):
+            raise kafka.refusal
         self._is_written = True
         if self._producer.transactional_id is None:
-            kafka.records.append(self._value)
+            kafka.written.append(self._record)
 
 
 class Producer:
@@ -123,7 +151,7 @@ class Producer:
     def __init__(self, kafka: KafkaInMemory, transactional_id: str | None) -> None:
         self.kafka, self.transactional_id = kafka, transactional_id
         self.config = {"api_version": kafka.version}
-        self.sent: list[bytes | None] = []
+        self.sent: list[Written] = []
         self.offsets: Mapping[TopicPartition, Committed] | None = None
         self.closed = False
         self._transaction_manager = self._sender = self._metadata = self
@@ -142,24 +170,34 @@ class Producer:
         self.kafka.group = group
         return Result(self.kafka, "offsets")
 
-    def send(self, _topic: str, *, value: bytes | None, **_: Any) -> Sent:
+    def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]],
+        partition: int,
+        timestamp_ms: int | None,
+    ) -> Sent:
         assert self.transactional_id is None or self.offsets is not None
         self.kafka.fail("hand")
         if self.last_error is not None:
             raise kafka_errors.KafkaError("Cannot perform send", self.last_error)
-        self.sent.append(value)
+        record = Written(topic, partition, key, value, tuple(headers), timestamp_ms)
+        self.sent.append(record)
         if self.transactional_id is None:
             self.kafka.sent.append(value)
         if self.kafka.refuses_early and value in self.kafka.refused:
-            self.last_error = kafka_errors.InvalidRecordError()
-        return Sent(self, value)
+            self.last_error = self.kafka.refusal
+        return Sent(self, record)
 
     def begin_commit(self) -> Result:
         return Result(self.kafka, "commit", self._commit)
 
     def _commit(self) -> None:
         assert self.offsets is not None
-        self.kafka.records += self.sent
+        self.kafka.written += self.sent
         self.kafka.commits.append(self.offsets)
         self.sent, self.offsets = [], None
 

@@ -10,7 +10,7 @@ from kafka import TopicPartition
 
 from kaufmann_celery.errors import EventError, UnavailableError
 from kaufmann_celery.handlers import Handler, Options
-from kaufmann_celery.ledger import FIRST, LedgerConnection, OwnerLedger
+from kaufmann_celery.ledger import FIRST, LedgerConnection, OwnerLedger, Past
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import GoneRecord, Pending
@@ -43,6 +43,7 @@ class InMemory:
             return [str(refused).encode()]
         steps: dict[str, Callable[[list[Any]], Any]] = {
             "claim": self._claim, "conclude": self._conclude, "audit": self._audit, "settle": self._settle,
+            "refuse": self._refuse,
         }  # fmt: skip
         return steps[script](rest)
 
@@ -80,6 +81,14 @@ class InMemory:
 
     def _settle(self, offsets: list[int]) -> Any:
         self.model.settle(offsets)
+        return b"OK"
+
+    def _refuse(self, args: list[Any]) -> Any:
+        _tag, *numbers = args
+        for offset, *past in (numbers[at : at + 5] for at in range(0, len(numbers), 5)):
+            if self.model.outcomes.pop(offset, None) is not None:
+                self.model.claims[offset] = Past(*past)
+                self.model.again(offset, alone=False, reason="refused")
         return b"OK"
 
 
