@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class Publisher:
         self._hooks = Hooks(kaufmann.middleware, "publish")
         # One entry for each process of a fork: a parent's connections are kept and never touched by its child.
         self._by_pid: dict[int, _Connections] = {}
+        self._locks: dict[int, threading.Lock] = {}
         atexit.register(self.close)
 
     def publish(self, output: Output) -> Position | None:
@@ -101,8 +103,13 @@ class Publisher:
     def _connections(self) -> _Connections:
         pid = os.getpid()
         found = self._by_pid.get(pid)
-        # Without a lock, for a fork could find it held; two threads may make two, and use one.
-        return found if found is not None else self._by_pid.setdefault(pid, _Connections(self._config))
+        if found is not None:
+            return found
+        # A lock of this process, for a fork could find another held.
+        with self._locks.setdefault(pid, threading.Lock()):
+            if pid not in self._by_pid:
+                self._by_pid[pid] = _Connections(self._config)
+            return self._by_pid[pid]
 
 
 class Refused(RefusedForGood):

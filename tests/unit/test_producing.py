@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -139,6 +142,26 @@ class TestPublish:
             self.published(monkeypatch, [PublishError("too odd")])()
         with pytest.raises(PublishError, match="not acknowledged: producer_mod raised KeyError"):
             self.published(monkeypatch, KeyError("k"))()
+
+    def test_threads_that_publish_first_at_the_same_time_have_one_made(self, monkeypatch: Any) -> None:
+        made: list[Producer] = []
+
+        def make(config: Config) -> Producer:
+            made.append(Producer(config))
+            return made[-1]
+
+        monkeypatch.setattr(sys.modules[__name__], "made", make)
+        kaufmann = Kaufmann("orders", producer_mod=f"{__name__}.made")
+        start = threading.Barrier(8)
+
+        def publish_at_once(_: int) -> None:
+            start.wait()
+            kaufmann.publish("order.placed", {}, format="json")
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(publish_at_once, range(8)))
+
+        assert [len(one.given) for one in made] == [8]
 
     def test_nothing_is_published_by_the_one_that_ships(self) -> None:
         kaufmann = Kaufmann("orders", producer_mod="kaufmann_celery.PublishNothing")
