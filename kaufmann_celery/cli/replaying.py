@@ -73,6 +73,8 @@ def _text(group: str, plan: Reinit) -> str:
     lines = [f"reinit of group {group}{', begun before, goes on' * plan.goes_on}: {plan.asked}"]
     head = ("PARTITION", "FROM", "TO", "LEFT", "GROUP AT")
     lines.append(table(head, [_row(part) for part in plan.parts]))
+    if not plan.left:
+        lines.append("there is nothing to replay")
     if not plan.asked.publish:
         lines.append("nothing is published")
         if new := sum(part.never_handled for part in plan.parts):
@@ -87,4 +89,5 @@ def _text(group: str, plan: Reinit) -> str:
 
 def _row(part: Part) -> tuple[object, ...]:
     at = "-" if part.committed is None else part.committed
-    return f"{part.topic}:{part.partition}", part.begin, part.end, part.end - part.reached, at
+    left = part.end - part.reached if part.end > part.first else "no records"
+    return f"{part.topic}:{part.partition}", part.begin, part.end, left, at

@@ -66,6 +66,9 @@ def plan_reinit(kaufmann: Kaufmann, asked: Asked | None = None, *, anew: bool = 
         partitions = chosen(view, choice, config)
         # There is nothing to be had of an empty one, wherever one looks.
         full = [where for where in partitions if view.ends[where] > view.firsts[where]]
+        if not full and "offset" in (begin_at.kind, end_at.kind):
+            names = ", ".join(f"{where.topic}:{where.partition}" for where in partitions)
+            raise KaufmannError(f"there is nothing to replay, for {names} have no records")
         begins = offsets_of(reader, view, begin_at, full)
         ends = offsets_of(reader, view, end_at, full)
     _refuse_backwards(begins, ends)

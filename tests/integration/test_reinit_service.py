@@ -194,6 +194,7 @@ def test_a_group_that_is_active_is_refused(service: Jobs) -> None:
         (["--to", "soon"], 2, "soon is no time"),
         (["--to", "committed"], 1, "the group has not committed here"),
         (["--topic", "elsewhere"], 1, "topic elsewhere is none that the service consumes"),
+        (["--topic", "NAME:1", "--to", "1"], 1, "nothing to replay, for NAME:1 have no records"),
     ],
 )
 def test_a_target_that_is_not_there_is_told_and_nothing_is_begun(
@@ -202,7 +203,7 @@ def test_a_target_that_is_not_there_is_told_and_nothing_is_begun(
     service.ask(4, partition=0)
     delete_records(stack, service.name, 2)
 
-    done = reinit(service, *arguments, "--execute")
+    done = reinit(service, *(one.replace("NAME", service.name) for one in arguments), "--execute")
 
     assert (done.returncode, said.replace("NAME", service.name) in done.stderr) == (exit_code, True), done.stderr
     assert offsets(service) == {}
@@ -222,6 +223,7 @@ def test_gaps_and_empty_partitions_are_passed_and_the_target_is_met(service: Job
         done = reinit(service, "--to", str(target), "--execute")
 
         assert done.returncode == 0, done.stderr
+        assert re.search(rf"(?m)^{service.name}:1 +0 +0 +no records ", done.stdout)
         assert offsets(service) == {0: target, 1: 0}
         again = {one: int(2 <= service.positions[one].offset < target) for one in ids}
         assert service.ran(*ids) - before == Counter(again) - Counter()
