@@ -9,6 +9,8 @@ from collections.abc import Callable
 #: Parts of the time that a stop may take: until when all that is finished is settled and committed, until when the
 #: group is left, and until when all has ended. The rest is the process' own.
 SETTLED, LEFT, ENDED = 0.5, 0.75, 0.9
+#: Seconds after which a signal is heard at the latest: one that comes just before its thread rests does not wake it.
+_HEARD_S = 0.2
 
 
 class Stop:
@@ -48,7 +50,8 @@ def run_until(stop: Stop, loop: Callable[[], None], *, leave: Callable[[float], 
     thread = _LoopThread(loop, stop)
     thread.start()
     try:
-        stop.wait()
+        while not stop.wait(_HEARD_S):
+            pass
     finally:
         # Whoever waits here may be interrupted.
         stop.ask()

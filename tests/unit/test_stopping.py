@@ -73,7 +73,7 @@ def test_a_loop_is_asked_to_stop_where_who_waits_is_interrupted(monkeypatch: pyt
     waits = stop.wait
 
     def interrupted(timeout_s: float | None = None) -> bool:
-        if timeout_s is None:
+        if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
         return waits(timeout_s)
 
