@@ -18,22 +18,11 @@ class Slow:
 
 signals = StopSignals()
 print("ready", flush=True)
-<<<<<<< HEAD
 if input() == "run":
     signals.stop_by(Slow())
-threading.Event().wait()
-=======
-asked, first = input(), Slow("stopping")
-signals.stop_by(first)
-if asked == "run two":
-    while not first.stopped.wait(0.05):
-        pass
-    signals.stop_by(Slow("the other stops"))
 while True:
-    # As an ingester's loop, which never rests for long: Python runs a handler when this thread goes on, and a signal
-    # that comes just before it rests does not wake it.
+    # As a command that runs: a signal that comes just before this thread rests does not wake it.
     threading.Event().wait(0.05)
->>>>>>> c4e03bd (tests: a signal that comes just before its thread rests is heard)
 """
 
 
