@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import starmap
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,18 +23,19 @@ from kafka import errors as kafka_errors
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
 from kaufmann_celery.kafka_io.clients import connected
-from kaufmann_celery.kafka_io.faults import mend, passes, position_of
+from kaufmann_celery.kafka_io.faults import is_rebalancing, mend, passes, position_of
 from kaufmann_celery.kafka_io.options import consumer_options
 from kaufmann_celery.kafka_io.reach import Reach, look_for
+from kaufmann_celery.partitions.assignments import Assignments
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, offsets_of
 from kaufmann_celery.partitions.starting_point import StartingPoint
 
 log = logging.getLogger(__name__)
 
-#: Seconds that one poll may wait for records.
+#: Seconds that one poll may wait for records, and those between polls while there is nothing to poll for.
 _POLL_S = 0.1
-#: The same while a partition is paused or a request waits: kafka-python cannot be woken from another thread.
+#: The same while a partition is paused or something is asked: kafka-python cannot be woken from another thread.
 _POLL_BUSY_S = 0.01
 #: Seconds that a revoke waits for the settle round in progress, so that what it published is also finished; and at a
 #: stop, before which the loop had its time.
@@ -65,13 +68,12 @@ class Consumption:
         self._requests: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
         self._leave_s = 2.0
-        #: Partitions owned, each with the number of its assignment; the latest one; the latest that the loop heard of.
-        self._owned: dict[TopicPartition, int] = {}
-        self._epoch = self._heard = 0
-        #: Partitions being read, each with the position after what was put into the inbox.
-        self._read_to: dict[TopicPartition, int] = {}
-        self._fresh: set[TopicPartition] = set()
+        self._assigned = Assignments()
+        #: The latest assignment that the loop heard of.
+        self._heard = 0
         self._generation = -1
+        #: Commits whose answer comes with a poll.
+        self._unanswered = 0
         self._thread = threading.Thread(target=self._run, name="kaufmann-consume", daemon=True)
         self._consumer: Any = None
         self._reach = Reach()
@@ -154,37 +156,47 @@ class Consumption:
         while self._requests:
             self._requests[0]()
             self._requests.popleft()
-        timeout_s = _POLL_BUSY_S if self._pause_and_resume() or self._requests or self._fresh else _POLL_S
+        self._rest()
+        timeout_s = _POLL_BUSY_S if self._pause_and_resume() or self._is_asked() else _POLL_S
         mend(self._consumer)
         fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
-        for partition in filter(self._start.has_moved, tuple(self._read_to)):
+        for partition in filter(self._start.has_moved, tuple(self._assigned.read_to)):
             self._take_anew(partition)
         self._hand_over(fetched)
         if not fetched:
             self._hand_over_positions()
         self._announce()
 
+    def _rest(self) -> None:
+        """Wait while there is nothing to read and nothing else to poll for: a poll costs a hundred times a look."""
+        until = time.monotonic() + _POLL_S
+        while (reading := self._assigned.reading()) and time.monotonic() < until:
+            if self._is_asked() or is_rebalancing(self._consumer) or any(starmap(self._wants, reading)):
+                return
+            self._stop.wait(_POLL_BUSY_S)
+
+    def _is_asked(self) -> bool:
+        return bool(self._requests or self._assigned.fresh or self._unanswered or self._stop.is_set())
+
     def _hand_over(self, fetched: Mapping[TopicPartition, list[Any]]) -> None:
         """Put what was read into the inbox. Nothing here may fail: the consumer's position is past these records."""
         for partition, records in fetched.items():
-            if partition in self._read_to and partition in self._owned:
-                self._read_to[partition] = records[-1].offset + 1
+            if partition in self._assigned.read_to and partition in self._assigned:
+                self._assigned.read_to[partition] = records[-1].offset + 1
                 self._inbox.put(Fetched(partition, records, records[-1].offset + 1))
 
     def _hand_over_positions(self) -> None:
         """Tell how far the position came over what are no records: markers of transactions."""
-        for partition, read_to in tuple(self._read_to.items()):
-            position = position_of(self._consumer, partition) if partition in self._owned else None
+        for partition, read_to in self._assigned.reading():
+            position = position_of(self._consumer, partition)
             if position is not None and position > read_to:
-                self._read_to[partition] = position
+                self._assigned.read_to[partition] = position
                 self._inbox.put(Fetched(partition, [], position))
 
     def _pause_and_resume(self) -> bool:
         paused = self._consumer.paused()
-        for partition, read_to in tuple(self._read_to.items()):
-            if partition not in self._owned:
-                self._read_to.pop(partition, None)
-            elif self._wants(partition, read_to):
+        for partition, read_to in self._assigned.reading():
+            if self._wants(partition, read_to):
                 if partition in paused:
                     self._consumer.resume(partition)
             elif partition not in paused:
@@ -193,41 +205,41 @@ class Consumption:
 
     def _announce(self) -> None:
         """Tell the loop of newly assigned partitions, once their commits could be read."""
-        metadata, epoch = self._consumer.group_metadata(), self._epoch
-        if not self._fresh and metadata.generation_id == self._generation:
+        metadata, epoch = self._consumer.group_metadata(), self._assigned.latest
+        if not self._assigned.fresh and metadata.generation_id == self._generation:
             return
-        partitions = {partition: self._start.of(partition) for partition in tuple(self._fresh)}
-        if epoch != self._epoch or metadata.generation_id != self._consumer.group_metadata().generation_id:
+        partitions = {partition: self._start.of(partition) for partition in tuple(self._assigned.fresh)}
+        if epoch != self._assigned.latest or metadata.generation_id != self._consumer.group_metadata().generation_id:
             # Another rebalance came meanwhile: what was read may be of before it.
             return
-        self._fresh, self._generation = self._fresh - partitions.keys(), metadata.generation_id
-        cluster, owned = str(self._consumer._client.cluster.cluster_id), frozenset(self._owned)
+        self._assigned.fresh, self._generation = self._assigned.fresh - partitions.keys(), metadata.generation_id
+        cluster, owned = str(self._consumer._client.cluster.cluster_id), self._assigned.owned()
         self._inbox.put(Assigned(metadata.generation_id, metadata.member_id, cluster, epoch, partitions, owned))
 
     def _begin(self, partition: TopicPartition, offset: int, epoch: int) -> None:
-        if self._is_meant(partition, epoch):
+        if self._assigned.is_meant(partition, epoch):
             first = self._consumer.beginning_offsets([partition])[partition]
             self._consumer.seek(partition, max(offset, first))
             self._consumer.resume(partition)
-            self._read_to[partition] = max(offset, first)
+            self._assigned.read_to[partition] = max(offset, first)
             self._inbox.put(Fetched(partition, [], max(offset, first)))
 
     def _commit(self, commits: Mapping[TopicPartition, Committed], epoch: int) -> None:
-        mine = {partition: commit for partition, commit in commits.items() if self._is_meant(partition, epoch)}
+        mine = {partition: commit for partition, commit in commits.items() if self._assigned.is_meant(partition, epoch)}
         if not mine:
             self._inbox.put(CommitDone(mine, None))
             return
-        self._consumer.commit_async(
-            offsets_of(mine),
-            callback=lambda _, answer: self._inbox.put(
-                CommitDone(mine, answer if isinstance(answer, BaseException) else None)
-            ),
-        )
+        self._consumer.commit_async(offsets_of(mine), callback=lambda _, answer: self._answered(mine, answer))
+        self._unanswered += 1
+
+    def _answered(self, commits: Mapping[TopicPartition, Committed], answer: object) -> None:
+        self._unanswered -= 1
+        self._inbox.put(CommitDone(commits, answer if isinstance(answer, BaseException) else None))
 
     def _reopen(self, partition: TopicPartition, committed: Committed | None, epoch: int) -> None:
-        if not self._is_meant(partition, epoch):
+        if not self._assigned.is_meant(partition, epoch):
             return
-        self._read_to.pop(partition, None)
+        self._assigned.read_to.pop(partition, None)
         self._consumer.pause(partition)
         if committed is None:
             self._take_anew(partition)
@@ -237,21 +249,11 @@ class Consumption:
 
     def _take_anew(self, partition: TopicPartition) -> None:
         """Have the loop forget *partition*, and take it over as if it had just been assigned."""
-        if partition in self._owned:
+        if partition in self._assigned:
             self._consumer.seek(partition, 0)
             self._consumer.pause(partition)
             self._inbox.put(Revoked(frozenset({partition})))
-            self._note_assigned(partition)
-
-    def _note_assigned(self, partition: TopicPartition) -> None:
-        self._epoch += 1
-        self._owned[partition] = self._epoch
-        self._fresh.add(partition)
-        self._read_to.pop(partition, None)
-
-    def _is_meant(self, partition: TopicPartition, epoch: int) -> bool:
-        """Return whether a request of *epoch* is for the present assignment of *partition*, not one before it."""
-        return epoch >= self._owned.get(partition, epoch + 1)
+            self._assigned.note(partition)
 
 
 class _Listener(AsyncConsumerRebalanceListener):
@@ -266,7 +268,7 @@ class _Listener(AsyncConsumerRebalanceListener):
         for partition in assigned:
             consumer.seek(partition, 0)
             consumer.pause(partition)
-            own._note_assigned(partition)
+            own._assigned.note(partition)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit what is finished and let go; never wait for handlers, the next owner adopts them."""
@@ -292,9 +294,7 @@ class _Listener(AsyncConsumerRebalanceListener):
 
     def _let_go(self, partitions: frozenset[TopicPartition]) -> None:
         own = self._consumption
-        own._fresh -= partitions
+        own._assigned.let_go(partitions)
         for partition in partitions:
-            own._owned.pop(partition, None)
-            own._read_to.pop(partition, None)
             own._start.forget(partition)
         own._inbox.put(Revoked(partitions))

@@ -35,3 +35,9 @@ def position_of(consumer: Any, partition: TopicPartition) -> int | None:
     """
     state = consumer._subscription.assignment.get(partition)
     return None if state is None or state.position is None else int(state.position.offset)
+
+
+def is_rebalancing(consumer: Any) -> bool:
+    """Return whether the consumer has to be polled for the group's sake."""
+    coordinator = consumer._coordinator
+    return bool(coordinator.rejoin_needed or coordinator._join_task is not None)
