@@ -15,6 +15,9 @@ from kaufmann_celery.partitions.owned import OwnedPartition
 
 log = logging.getLogger(__name__)
 
+#: Seconds between commits at least, so that they cost no more where events come faster.
+_LEAST_S = 0.2
+
 Commits = Mapping[TopicPartition, Committed]
 
 
@@ -41,7 +44,8 @@ class CommitClock:
         """Return whether to commit now, *finished* events having finished since the last commit."""
         if self.in_flight or finished == 0:
             return False
-        return finished >= self._policy.threshold or now - self._last >= self._policy.interval
+        since = now - self._last
+        return since >= self._policy.interval or (finished >= self._policy.threshold and since >= _LEAST_S)
 
     def sent(self, now: float) -> None:
         """Note that a commit was sent."""

@@ -18,13 +18,21 @@ POLICY = CommitPolicy(threshold=100, interval=5.0)
         (0, 1000.0, False),
         (1, 14.9, False),
         (1, 15.0, True),
-        (99, 10.0, False),
-        (100, 10.0, True),
-        (10_000, 10.0, True),
+        (99, 10.3, False),
+        (100, 10.3, True),
+        (10_000, 10.3, True),
     ],
 )
 def test_a_commit_is_due_by_count_or_by_time_whichever_comes_first(*, finished: int, now: float, due: bool) -> None:
     assert CommitClock(POLICY, now=10.0).is_due(finished, now) == due
+
+
+def test_commits_come_no_faster_where_events_do() -> None:
+    clock = CommitClock(POLICY, now=0.0)
+    clock.sent(7.0)
+    clock.answered()
+    due = [at for at in (7.05, 7.1, 7.15, 7.25) if clock.is_due(10_000, at)]
+    assert due == [7.25]
 
 
 def test_a_commit_waits_for_the_answer_to_the_one_before() -> None:
