@@ -74,29 +74,32 @@ class Decoder:
         key: str | None = None
         try:
             name, key = self._name(record, headers)
-            if name is not None and self._judged(name, headers) is None:
+            handler = None if name is None else self._judged(name, headers)
+            if name is not None and handler is None:
                 return None
-            return self._read(record, headers, position, name, key)
+            return self._read(record, headers, position, name, key, handler)
         except EventError as error:
             return self._failed(record, headers, position, name, key, error)
 
     def _read(
-        self, record: Any, headers: Headers, position: Position, name: str | None, key: str | None
-    ) -> Decoded | None:
+        self, record: Any, headers: Headers, position: Position, name: str | None, key: str | None,
+        handler: Handler | None,
+    ) -> Decoded | None:  # fmt: skip
         if record.value is None:
             raise DecodeError("the record has no value (a tombstone)")
-        size = len(record.value) + len(record.key or b"") + sum(len(one) + len(value) for one, value in headers)
+        size = len(record.value) + len(record.key or b"") + headers_of_ours.size_of(headers)
         if size > self._max_bytes:
             raise EventTooLarge(f"the record has {size} bytes, more than max_event_bytes")
-        read = self._reader.read(name, record.topic, record.value, dict(headers))
-        meta = read.meta or _meta_header(headers)
+        by_name = dict(headers)
+        read = self._reader.read(name, record.topic, record.value, by_name)
+        meta = read.meta or _meta_header(by_name)
         if name is None:
             name = str(meta.get("message_name") or read.schema_name)
             if not name:
                 raise DecodeError("nothing names the event: no record key, no ce_type header, no meta, no schema")
-        handler = self._judged(name, headers)
-        if handler is None:
-            return None
+            handler = self._judged(name, headers)
+            if handler is None:
+                return None
         return self._decoded(record, headers, position, name, key, meta, read.payload, handler)
 
     def _decoded(
@@ -135,7 +138,7 @@ class Decoder:
         known = name if name and _is_name(name) else UNKNOWN
         handler = self._wanted(known, headers)
         try:
-            meta = _meta_header(headers)
+            meta = _meta_header(dict(headers))
             return self._decoded(record, headers, position, known, key, meta, raw, handler, error)
         except EventError:
             # The header itself is what is wrong, or nests too deep to travel.
@@ -152,13 +155,13 @@ class Decoder:
 
     def _wanted(self, name: str, headers: Headers) -> Handler | None:
         handler = self._handlers.match(name)
-        if handler is not None and handler.is_glob and (headers_of_ours.EMITTER, self._group) in headers:
+        if handler is not None and (headers_of_ours.EMITTER, self._group) in headers and handler.is_glob:
             return None
         return handler
 
     def _name(self, record: Any, headers: Headers) -> tuple[str | None, str | None]:
         """Return the event's name and key."""
-        ce_type = dict(headers).get("ce_type")
+        ce_type = dict(headers).get("ce_type") if headers else None
         if record.key is None:
             return (_text(ce_type, "ce_type header") if ce_type else None), None
         if ce_type is None:
@@ -182,8 +185,8 @@ def _text(data: bytes, what: str) -> str:
         raise DecodeError(f"the {what} is not UTF-8") from error
 
 
-def _meta_header(headers: Headers) -> Meta:
-    text = dict(headers).get(headers_of_ours.META)
+def _meta_header(headers: Mapping[str, bytes]) -> Meta:
+    text = headers.get(headers_of_ours.META)
     if text is None:
         return {}
     try:

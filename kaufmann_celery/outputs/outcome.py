@@ -13,6 +13,7 @@ from typing import Any
 import fastavro
 
 from kaufmann_celery.event import Headers
+from kaufmann_celery.transcoders.headers import size_of
 
 _RECORD = {
     "type": "record",
@@ -63,8 +64,7 @@ class OutRecord:
     @property
     def size(self) -> int:
         """Bytes of key, value and headers."""
-        headers = sum(len(name) + len(value) for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers
+        return len(self.key or b"") + len(self.value or b"") + size_of(self.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
@@ -73,13 +73,20 @@ class Transcoders:
 
     def _readers(
         self, name: str | None, topic: str, value: bytes, headers: Mapping[str, bytes]
-    ) -> Iterable[Transcoder]:
-        """Return those to try: the one that claims the record, else those with a schema for it, else all."""
+    ) -> Iterator[Transcoder]:
+        """Yield those to try: the one that claims the record, else those with a schema for it, else all."""
         tried = self._tried.values()
         for one in tried:
             if one.claims(value, headers):
-                return (one,)
-        return (name is not None and [one for one in tried if one.knows(name, topic)]) or tried
+                yield one
+                return
+        is_known = False
+        for one in tried:
+            if name is not None and one.knows(name, topic):
+                is_known = True
+                yield one
+        if not is_known:
+            yield from tried
 
 
 def plugged(config: Config) -> dict[str, Transcoder]:

@@ -17,4 +17,9 @@ ROOT = "kaufmann-root-id"
 
 def headers_of(record: Any) -> Headers:
     """Return the headers of a Kafka record; one without a value has an empty one."""
-    return tuple((name, value or b"") for name, value in record.headers)
+    return tuple((name, value or b"") for name, value in record.headers) if record.headers else ()
+
+
+def size_of(headers: Headers) -> int:
+    """Return the bytes of names and values."""
+    return sum(len(name) + len(value) for name, value in headers) if headers else 0

@@ -32,7 +32,10 @@ class JsonTranscoder:
 
     def claims(self, value: bytes, headers: Mapping[str, bytes]) -> bool:  # noqa: ARG002 - as the Transcoder has it
         """Return whether the header `content-type` says so."""
-        kind = headers.get(_CONTENT_TYPE, b"").partition(b";")[0].strip().lower()
+        said = headers.get(_CONTENT_TYPE)
+        if said is None:
+            return False
+        kind = said.partition(b";")[0].strip().lower()
         return kind == _JSON or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
     def knows(self, name: str, topic: str) -> bool:  # noqa: ARG002 - as the Transcoder has it

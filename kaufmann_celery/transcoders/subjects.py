@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from kaufmann_celery.config import Config
@@ -10,6 +11,8 @@ from kaufmann_celery.plugged import called, function
 
 _ERROR: Final = "event.error"
 _QUERY_WIDTH: Final = len("query.req")
+#: Names come off the wire: no more than this many answers are remembered.
+_MOST_REMEMBERED: Final = 10_000
 #: These would lead a registry's URL elsewhere.
 _NO_SUBJECTS: Final = frozenset({"", ".", ".."})
 
@@ -23,6 +26,7 @@ def subject_of(event_name: str) -> str:
     return event_name
 
 
+@lru_cache(_MOST_REMEMBERED)
 def subject_candidates(event_name: str) -> tuple[str, ...]:
     """The subjects to try, in this order: an error event may have one of its own before `event.error`."""
     subject = subject_of(event_name)
