@@ -235,13 +235,12 @@ def _by_handler(ready: Iterable[Pending]) -> Iterable[tuple[Handler, list[Pendin
 
 def _message(part: _Part) -> TaskMessage:
     owned, ledger = part.owned, part.owned.ledger
-    events = [Envelope(one.offset, one.past, one.decoded.lane, _text(one), _label(owned, one)) for one in part.events]
+    events = [
+        Envelope(one.offset, one.past, one.decoded.lane, _text(one), one.decoded.name, one.decoded.id)
+        for one in part.events
+    ]
     topic, partition = owned.partition
     return TaskMessage(part.handler, ledger.base, ledger.incarnation, ledger.tag, topic, partition, events)
-
-
-def _label(owned: OwnedPartition, pending: Pending) -> str:
-    return f"{pending.decoded.name} {pending.decoded.id} at {owned.position_of(pending.offset)}"
 
 
 def _text(pending: Pending) -> str:

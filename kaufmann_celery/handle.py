@@ -11,7 +11,7 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -197,8 +197,10 @@ class TaskRun:
         )
         return outcome
 
-    def _composed(self, outputs: Iterable[Output], event: Event, *, first_index: int) -> tuple[OutRecord, ...]:
+    def _composed(self, outputs: Sequence[Output], event: Event, *, first_index: int) -> tuple[OutRecord, ...]:
         """Encode what a handler emitted; an output that cannot be encoded is its failure."""
+        if not outputs:
+            return ()
         cause, now = Cause.of(event), utc_now()
         records: list[OutRecord] = []
         for index, output in enumerate(outputs, start=first_index):

@@ -8,7 +8,7 @@ pass waits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kaufmann_celery.event import Position
@@ -54,26 +54,34 @@ class Settler:
         Raises `UnavailableError` where Kafka or Redis is away: what is left is then done again by whoever owns the
         partition, from the same bytes.
         """
-        entries, refused = [], []
+        entries, refused = list[Entry](), list[Refused]()
         for owned, outcomes in found.items():
             # Not after what is to be published: Kafka may be away, and the ledger not have heard of it the last time.
             guarded(owned, lambda owned: _tell_finished(owned, found[owned]))
-            for offset, data in outcomes.items():
-                # Never publish again for what Kafka, or a mark, already holds as finished: a ledger that lost its tail
-                # brings such outcomes back. A predecessor's wait until their records are read again: before that no
-                # commit can say that they are finished.
-                if not owned.is_finished(offset) and offset in owned.pending:
-                    outcome = self._to_publish(owned, offset, decode(data))
-                    entry = Entry(owned, offset, outcome)
-                    # All of an event's records or none: what can be known before sending is asked for first.
-                    why = [(one, error) for one in outcome.records if (error := self._out.refusal(one))]
-                    if why:
-                        refused.append(Refused(entry, outcome, why))
-                    else:
-                        entries.append(entry)
+            for entry in self._to_settle(owned, outcomes):
+                # All of an event's records or none: what can be known before sending is asked for first.
+                why = [(one, error) for one in entry.outcome.records if (error := self._out.refusal(one))]
+                if why:
+                    refused.append(Refused(entry, entry.outcome, why))
+                else:
+                    entries.append(entry)
         refused += self._delivery.deliver(entries, self._finish)
         for owned in found:
             guarded(owned, lambda owned: self._tell(owned, found[owned], refused))
+
+    def _to_settle(self, owned: OwnedPartition, outcomes: Mapping[int, bytes]) -> Iterator[Entry]:
+        """Yield what is to be settled by publishing; finish at once what was handled and has nothing to publish."""
+        for offset, data in outcomes.items():
+            # Never publish again for what Kafka, or a mark, already holds as finished: a ledger that lost its tail
+            # brings such outcomes back. A predecessor's wait until their records are read again: before that no
+            # commit can say that they are finished.
+            if owned.is_finished(offset) or offset not in owned.pending:
+                continue
+            if data:
+                yield Entry(owned, offset, self._to_publish(owned, offset, decode(data)))
+            else:
+                self._counts.handled += 1
+                owned.finish(offset)
 
     def _finish(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -30,8 +30,9 @@ class Envelope:
     past: Past
     lane: str | None
     text: str = field(repr=False)
-    #: For people: `order.placed msg=… `, never the payload.
-    label: str = ""
+    #: For people.
+    name: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,9 @@ class TaskMessage:
         ]
 
     def argsrepr(self) -> str:
-        """What Flower shows: names, ids and positions."""
-        shown = ", ".join(event.label for event in self.events[:_SHOWN])
+        """What Flower shows: names, ids and positions, never payloads."""
+        where = f"{self.topic}:{self.partition}"
+        shown = ", ".join(f"{one.name} {one.id} at {where}:{one.offset}" for one in self.events[:_SHOWN])
         more = f", and {len(self.events) - _SHOWN} more" if len(self.events) > _SHOWN else ""
         return f"({shown}{more})"
 
