@@ -145,10 +145,10 @@ def exactly(stack: Settings, topic: str, events: int, max_demand: int) -> float:
 
 
 @contextmanager
-def worker(module: str, environ: Settings) -> Iterator[None]:
-    """Run a Celery worker of two processes; returns once it is ready."""
+def worker(module: str, environ: Settings, processes: int = 2) -> Iterator[int]:
+    """Run a Celery worker; yields its process id once it is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", module, "worker", "-c", "2", "-l", "INFO"],
+        [sys.executable, "-m", "celery", "-A", module, "worker", "-c", str(processes), "-l", "INFO"],
         env={**os.environ, **environ},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -161,7 +161,7 @@ def worker(module: str, environ: Settings) -> Iterator[None]:
             break
     drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)
