@@ -49,6 +49,9 @@ def consumer_options(config: Config) -> dict[str, Any]:
         "max_poll_interval_ms": int(_MAX_POLL_INTERVAL_S * 1000),
         "metadata_max_age_ms": int(_METADATA_MAX_AGE_S * 1000),
         "max_poll_records": 250,
+        # A partition that goes on being read waits for the answer about the others, which is this long where they
+        # have nothing new; kafka-python's 500 ms let workers idle.
+        "fetch_max_wait_ms": 100,
         # Bounds what is read ahead, whatever the lag; a larger record comes all the same, alone.
         "fetch_max_bytes": 1024 * 1024,
         "max_partition_fetch_bytes": 128 * 1024,

@@ -7,7 +7,7 @@ local again = entry and entry:match('(%S+)$') == ARGV[4]
 local offsets, accepted = every(6, 2), {}
 local claims, holders = values_of(2, offsets), values_of(3, offsets)
 for i, offset in ipairs(offsets) do
-  local is_free = not holders[i] and tag_of(claims[i]) == ARGV[5]
+  local is_free = not holders[i] and has_tag(claims[i], ARGV[5])
   if d_of(claims[i]) == ARGV[5 + 2 * i] and (is_free or (again and holders[i] == ARGV[2])) then
     accepted[#accepted + 1] = offset
   end

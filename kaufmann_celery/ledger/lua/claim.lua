@@ -10,23 +10,24 @@ local claims = values_of(2, offsets)
 local reported = redis.call('EXISTS', KEYS[5]) == 1
 local highest_mark = tonumber(redis.call('ZRANGE', KEYS[6], -1, -1)[1] or '-1')
 local first = string.format('1 0 0 0 %d %s', now, tag)
+local function say(offset, state, claim, run, due, raised)
+  for _, value in ipairs({offset, state, claim, run, due, raised}) do result[#result + 1] = value end
+end
 for i, offset in ipairs(offsets) do
   local claim = claims[i]
-  local function say(state, run, due, raised)
-    for _, value in ipairs({offset, state, claim or '', run, due, raised}) do result[#result + 1] = value end
-  end
   if claim then
-    if tag_of(claim) ~= tag then
+    if not has_tag(claim, tag) then
       -- A predecessor's: what it sent begins no more.
       redis.call('HSET', KEYS[2], offset, (claim:gsub('%S+$', tag)))
     end
     local due = redis.call('ZSCORE', KEYS[7], offset)
     local wait = due and math.max(0, tonumber(due) - now) or 0
-    say('claimed', redis.call('HGET', KEYS[3], offset) or '', wait, redis.call('HGET', KEYS[8], offset) or '')
+    local run, raised = redis.call('HGET', KEYS[3], offset), redis.call('HGET', KEYS[8], offset)
+    say(offset, 'claimed', claim, run or '', wait, raised or '')
   elseif reported and redis.call('HEXISTS', KEYS[5], offset) == 1 then
-    say('outcome', '', '0', '')
+    say(offset, 'outcome', '', '', '0', '')
   elseif tonumber(offset) <= highest_mark and redis.call('ZSCORE', KEYS[6], offset) then
-    say('finished', '', '0', '')
+    say(offset, 'finished', '', '', '0', '')
   else
     new[#new + 1] = offset
     new[#new + 1] = first

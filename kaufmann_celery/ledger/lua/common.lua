@@ -31,8 +31,8 @@ local function d_of(claim)
   return claim and claim:match('^%d+')
 end
 
-local function tag_of(claim)
-  return claim and claim:match('%S+$')
+local function has_tag(claim, tag)
+  return claim and claim:sub(-#tag - 1) == ' ' .. tag
 end
 
 local function parsed(claim)
