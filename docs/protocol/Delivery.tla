@@ -68,12 +68,14 @@ NoBlame == UNCHANGED bad
 NoClaim == [d |-> 0, tag |-> 0, deaths |-> 0, failed |-> FALSE]
 \* `tags` counts those given out. No script reads it: in the code they are random, and so never come twice.
 EmptyLedger ==
-  [inc |-> None, gen |-> 0, member |-> None, tags |-> 0,
+  [inc |-> None, gen |-> 0, member |-> None, asked |-> None, tags |-> 0,
    claim |-> [o \in Offsets |-> NoClaim], lease |-> [o \in Offsets |-> None],
    out |-> {}, err |-> {}, mark |-> {}]
 
 Memory(state, life, gen, phase, inc, fin) ==
-  [state |-> state, life |-> life, gen |-> gen, phase |-> phase, inc |-> inc, vouched |-> FALSE, tag |-> 0,
+  [state |-> state, life |-> life, gen |-> gen, phase |-> phase, inc |-> inc, tag |-> 0,
+   asked |-> FALSE,  \* it has asked whether it may make the ledger anew,
+   vouched |-> FALSE,  \* and Kafka has taken a commit from it since
    fin |-> fin,      \* finished: by the commit found, by a mark, or since
    pend |-> {},      \* read, claimed, not finished
    bare |-> {},      \* those of them whose record is gone
@@ -186,32 +188,34 @@ Hear(i) ==
   /\ sent' = [sent EXCEPT ![i] = None]
   /\ UNCHANGED <<kafka, txn, gone, store, queue, workers, left, pub, spent, begun, deaths, bad>>
 
-\* [1] A new history of offsets has a name, and Kafka has it before the ledger does. The broker takes the commit
-\* from the present generation alone.
-Pin(i) ==
-  /\ Up(i) /\ ing[i].phase = "fetched" /\ ing[i].inc = None
-  /\ Member(i) /\ kafka.owner = i
-  /\ LET inc == IF Rule("1") THEN kafka.life + 1 ELSE 1 IN
-     /\ kafka' = [kafka EXCEPT !.inc = inc]
-     /\ ing' = [ing EXCEPT ![i].inc = inc, ![i].vouched = TRUE]
-  /\ UNCHANGED <<sent, txn, gone, store, queue, workers, left, pub, spent, begun, deaths, bad>>
-
-\* [2] What own refuses. Whose a ledger is that has another name, or none, Kafka says: it has just taken our commit, or not.
+\* [2] What own refuses. Whose a ledger is that has another name, or none, Kafka says: it has taken our commit since we
+\* asked, and nobody has asked after us, owned the ledger or emptied it.
 Refused(i) ==
   LET late == ing[i].gen < redis.gen \/ (ing[i].gen = redis.gen /\ redis.member # i)
       another == redis.inc # ing[i].inc
+      word == ing[i].vouched /\ (redis.asked = i \/ ~Rule("2 asked"))
   IN CASE ~Rule("2") -> FALSE
-       [] Rule("2") /\ another -> /\ ~ing[i].vouched
+       [] Rule("2") /\ another -> /\ ~word
                                   /\ late \/ (Rule("2 vouched") /\ redis.inc # None) \/ (Rule("2 empty") /\ redis.inc = None)
        [] OTHER -> late
 
-\* A commit of what was found vouches: Kafka takes it from the present generation alone.
+\* [2] A refused own leaves its question in the ledger.
+Ask(i) ==
+  /\ Up(i) /\ ing[i].phase = "fetched"
+  /\ ing[i].inc = None \/ (redis.inc # ing[i].inc /\ Refused(i))
+  /\ ~ing[i].asked \/ ing[i].vouched
+  /\ redis' = [redis EXCEPT !.asked = i]
+  /\ ing' = [ing EXCEPT ![i].asked = TRUE, ![i].vouched = FALSE]
+  /\ UNCHANGED <<broker, saved, rewound, queue, workers, left, ghosts>>
+
+\* [1] A new history of offsets has a name, and Kafka has it before the ledger does. [2] The broker takes the commit of
+\* what was found from the present generation alone, and so vouches for who sent it.
 Vouch(i) ==
-  /\ Up(i) /\ ing[i].phase = "fetched" /\ ing[i].inc # None /\ ~ing[i].vouched
-  /\ Refused(i) /\ redis.inc # ing[i].inc
+  /\ Up(i) /\ ing[i].phase = "fetched" /\ ing[i].asked /\ ~ing[i].vouched
   /\ Member(i) /\ kafka.owner = i
-  /\ ing' = [ing EXCEPT ![i].vouched = TRUE]
-  /\ kafka' = [kafka EXCEPT !.done = ing[i].fin]
+  /\ LET inc == IF ing[i].inc # None THEN ing[i].inc ELSE IF Rule("1") THEN kafka.life + 1 ELSE 1 IN
+     /\ kafka' = [kafka EXCEPT !.inc = inc, !.done = ing[i].fin]
+     /\ ing' = [ing EXCEPT ![i].inc = inc, ![i].vouched = TRUE]
   /\ Blame(~(kafka.done \subseteq ing[i].fin), "a commit went back")
   /\ UNCHANGED <<sent, txn, gone, store, queue, workers, left, pub, spent, begun, deaths>>
 
@@ -221,13 +225,13 @@ Own(i) ==
       tag == IF Lanes > 0 THEN redis.tags + 1 ELSE 0
       kept == IF redis.inc = me.inc THEN redis ELSE [EmptyLedger EXCEPT !.inc = me.inc]
       clean == IF Rule("3") THEN [Drop(kept, me.fin) EXCEPT !.mark = @ \ me.fin] ELSE kept
-      mine == [Sealed(clean, i) EXCEPT !.tags = tag]
+      mine == [Sealed(clean, i) EXCEPT !.tags = tag, !.asked = None]
   IN
   /\ Up(i) /\ me.phase = "fetched" /\ me.inc # None
   /\ ~Refused(i)
-  /\ redis.inc # me.inc => Member(i) \/ ~me.vouched  \* assumed: between Kafka's answer and this no rebalance fits
   /\ redis' = mine
-  /\ ing' = [ing EXCEPT ![i].phase = "owned", ![i].tag = tag, ![i].fin = @ \cup mine.mark,
+  /\ ing' = [ing EXCEPT ![i].phase = "owned", ![i].tag = tag, ![i].asked = FALSE, ![i].vouched = FALSE,
+                        ![i].fin = @ \cup mine.mark,
                         ![i].adopted = {o \in Offsets : mine.claim[o].d > 0} \cup mine.out]
   /\ UNCHANGED <<broker, saved, rewound, queue, workers, left, pub, spent, begun, deaths, bad>>
 
@@ -719,7 +723,7 @@ Rounds(i) == IF ExactlyOnce THEN {{o \in Fresh(i) : Publishable(o)}} ELSE {{o} :
 
 IngesterStep ==
   \E i \in Ingesters :
-    \/ Hear(i) \/ Pin(i) \/ Vouch(i) \/ Own(i) \/ FencedOut(i) \/ Rebuild(i)
+    \/ Hear(i) \/ Ask(i) \/ Vouch(i) \/ Own(i) \/ FencedOut(i) \/ Rebuild(i)
     \/ \E o \in Offsets : Claim(i, o) \/ PassGone(i, o) \/ Conclude(i, o) \/ Isolate(i, o)
                           \/ Reclaim(i, o) \/ DropFinished(i, o)
     \/ \E offsets \in Tasks : Send(i, offsets)

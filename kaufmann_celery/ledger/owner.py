@@ -112,18 +112,21 @@ class OwnerLedger:
         self._heard: list[str] = []
         self._kept: set[str] = set()
 
-    def own(self, committed: Committed, *, wake: str, vouched: bool = False) -> tuple[set[int], set[int], set[int]]:
+    def own(
+        self, committed: Committed, *, wake: str, question: str, vouched: str = ""
+    ) -> tuple[set[int], set[int], set[int]]:
         """Take the partition over; return the offsets claimed, with an outcome, and with a finished mark.
 
-        *committed* names the incarnation. A ledger of another one, or an empty one, is made anew where *vouched*:
-        Kafka has just taken that very commit from this generation, so even one with a higher generation is history.
-        Else it is `Fenced` and `lost`.
+        *committed* names the incarnation. A ledger of another one, or an empty one, is `Fenced` and `lost`, and
+        *question*, a random word, lies in it from then on. Once Kafka has taken that commit from this generation the
+        ledger is made anew with that question as *vouched*, even one of a higher generation: unless somebody has
+        asked or owned meanwhile, or Redis was emptied.
         """
         answer = self._connection.run(
             "own",
             self._keys,
             [
-                self.generation, self.member, wake, committed.incarnation or "", int(vouched), TTL_S,
+                self.generation, self.member, wake, committed.incarnation or "", vouched, question, TTL_S,
                 committed.offset, committed.highest, *committed.unfinished,
             ],
         )  # fmt: skip

@@ -33,8 +33,17 @@ class Assignment:
     topic_id: str
     #: What Kafka holds as finished; without an incarnation where no ledger of ours belongs to it yet.
     committed: Committed
-    #: Kafka has taken that commit from us in this generation, so whatever else stands in the ledger's place is history.
-    is_vouched: bool = False
+    #: The question, left in the ledger, after which Kafka took that commit from us in this generation.
+    vouched: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Left in a ledger that is empty, or another's: may it be made anew? Kafka answers, by taking a commit or not."""
+
+    word: str
+    #: On its way to Kafka; None = it has yet to be sent.
+    commit: Committed | None = None
 
 
 class Ownership:
@@ -59,8 +68,7 @@ class Ownership:
         self._assigned: dict[TopicPartition, Assignment] = {}
         #: When to try refused ones again (monotonic seconds).
         self._refused_until: dict[TopicPartition, float] = {}
-        #: Those that wait for Kafka to take a commit, which is on its way; None = it has yet to be sent.
-        self._asked: dict[TopicPartition, Committed | None] = {}
+        self._asked: dict[TopicPartition, _Question] = {}
         #: Owned and being read.
         self.owned: dict[TopicPartition, OwnedPartition] = {}
 
@@ -82,8 +90,6 @@ class Ownership:
         """Note a partition that is to be taken over."""
         self.drop(assignment.partition)
         self._assigned[assignment.partition] = assignment
-        if assignment.committed.incarnation is None:
-            self._asked[assignment.partition] = None
 
     def kept(self, partition: TopicPartition, generation: int) -> None:
         """Note a partition kept through a rebalance: its scripts carry the new generation from now on."""
@@ -124,26 +130,25 @@ class Ownership:
         incarnation here, and the start of `latest` is pinned.
         """
         commits = {}
-        for partition in [partition for partition, asked in self._asked.items() if asked is None]:
-            assignment = self._assigned[partition]
-            commits[partition] = replace(
-                assignment.committed,
-                incarnation=assignment.committed.incarnation
-                or incarnation_of(assignment.topic_id, uuid.uuid4().hex[:12]),
-            )
-        self._asked.update(commits)
+        for partition, question in list(self._asked.items()):
+            if question.commit is None:
+                found, topic_id = self._assigned[partition].committed, self._assigned[partition].topic_id
+                incarnation = found.incarnation or incarnation_of(topic_id, uuid.uuid4().hex[:12])
+                commits[partition] = replace(found, incarnation=incarnation)
+                self._asked[partition] = replace(question, commit=commits[partition])
         return commits
 
     def answered(self, commits: Mapping[TopicPartition, Committed], error: BaseException | None) -> None:
         """Note Kafka's answer to *commits*. What an earlier assignment asked for vouches for nothing."""
         for partition, committed in commits.items():
-            if self._asked.get(partition) != committed:
+            question = self._asked.get(partition)
+            if question is None or question.commit != committed:
                 continue
             if error is not None:
-                self._asked[partition] = None
+                self._asked[partition] = replace(question, commit=None)
                 continue
             del self._asked[partition]
-            self._assigned[partition] = replace(self._assigned[partition], committed=committed, is_vouched=True)
+            self._assigned[partition] = replace(self._assigned[partition], committed=committed, vouched=question.word)
 
     def guarded(self, owned: OwnedPartition, call: Callable[[OwnedPartition], None]) -> None:
         """Call; drop the partition where another ingester has it, rebuild it from Kafka where its ledger is gone."""
@@ -183,21 +188,25 @@ class Ownership:
             self._connection, address.base, generation=assignment.generation, member=assignment.member,
             tag=uuid.uuid4().hex[:8] if is_ordered else UNTAGGED,
         )  # fmt: skip
+        question = _Question(uuid.uuid4().hex[:12])
         try:
-            claimed, reported, marked = ledger.own(assignment.committed, wake=self._wake, vouched=assignment.is_vouched)
+            claimed, reported, marked = ledger.own(
+                assignment.committed, wake=self._wake, question=question.word, vouched=assignment.vouched
+            )
         except Fenced as error:
-            self._refused(partition, is_another=error.lost)
+            self._refused(assignment, question if error.lost else None)
             return None
         owned = OwnedPartition(partition, ledger, assignment.committed, waiting_holds=is_ordered)
         owned.adopt(claimed | reported)
         owned.finished_early |= marked
         return owned
 
-    def _refused(self, partition: TopicPartition, *, is_another: bool) -> None:
-        if is_another:
-            # Empty, or of another history.
-            self._asked[partition] = None
-            log.info("the ledger of %s:%d is made anew: Kafka is asked first", *partition, extra={"action": "rebuild"})
+    def _refused(self, assignment: Assignment, question: _Question | None) -> None:
+        partition = assignment.partition
+        if question is None:
+            self._refused_until[partition] = time.monotonic() + _REFUSED_S
+            log.warning("%s:%d is owned by a later generation", *partition, extra={"action": "fenced"})
             return
-        self._refused_until[partition] = time.monotonic() + _REFUSED_S
-        log.warning("%s:%d is owned by a later generation", *partition, extra={"action": "fenced"})
+        self._asked[partition] = question
+        if assignment.committed.incarnation is not None:
+            log.info("the ledger of %s:%d is made anew: Kafka is asked first", *partition, extra={"action": "rebuild"})

@@ -27,6 +27,7 @@ class Model:
     incarnation: str | None = None
     generation: int = 0
     member: str = ""
+    asked: str | None = None
     claims: dict[int, Past] = field(default_factory=dict)
     tags: dict[int, str] = field(default_factory=dict)
     leases: dict[int, str] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Model:
         owned = self.incarnation is not None
         return Held(
             (self.incarnation, str(self.generation), self.member) if owned else (None, None, None),
+            self.asked,
             self.claims,
             self.tags,
             self.leases,
@@ -57,16 +59,17 @@ class Model:
 
     # The owner
 
-    def own(self, generation: int, member: str, committed: Committed, *, vouched: bool) -> None:
-        another = self.incarnation != committed.incarnation
+    def own(self, generation: int, member: str, committed: Committed, *, question: str, vouched: str) -> None:
+        another = self.incarnation is None or self.incarnation != committed.incarnation
         older = generation < self.generation or (generation == self.generation and member != self.member)
-        if another and not vouched:
+        if another and self.asked != vouched:
+            self.asked = question
             raise Refused("LOST")
         if older and not another:
             raise Refused("FENCED")
         if another:
             self.__init__()  # type: ignore[misc] # all of it is another history's
-        self.incarnation = committed.incarnation
+        self.incarnation, self.asked = committed.incarnation, None
         self.generation, self.member = generation, member
         for offset in self.offsets():
             if committed.holds(offset):

@@ -10,6 +10,7 @@ from redis.cluster import RedisCluster
 
 from kaufmann_celery.ledger import (
     UNTAGGED,
+    Fenced,
     LedgerAddress,
     LedgerConnection,
     OwnerLedger,
@@ -32,6 +33,8 @@ class Held:
 
     #: `incarnation`, `generation`, `member`.
     owner: tuple[str | None, str | None, str | None]
+    #: The question of who would make the ledger anew.
+    asked: str | None
     claims: dict[int, Past]
     #: offset -> whose tasks may begin it
     tags: dict[int, str]
@@ -70,8 +73,15 @@ class LedgerScene:
         vouched: bool = True,
         tag: str = UNTAGGED,
     ) -> OwnerLedger:
+        """Own, as an ingester does whose commit Kafka takes if that is asked for, or refuses where not *vouched*."""
         ledger = self.unowned(generation, member, tag)
-        ledger.own(committed, wake="wake", vouched=vouched)
+        question = f"{member} in {generation}"
+        try:
+            ledger.own(committed, wake="wake", question=question)
+        except Fenced as error:
+            if not (error.lost and vouched):
+                raise
+            ledger.own(committed, wake="wake", question=question, vouched=question)
         return ledger
 
     def unowned(self, generation: int = 1, member: str = "m", tag: str = UNTAGGED) -> OwnerLedger:
@@ -109,14 +119,15 @@ class LedgerScene:
     def held(self) -> Held:
         owner, claims, leases, runs, outcomes, marks, due, raised = keys_of(self.base)
         pipeline = self.client.pipeline()
-        pipeline.hmget(owner, "incarnation", "generation", "member")
+        pipeline.hmget(owner, "incarnation", "generation", "member", "asked")
         for key in (claims, leases, runs, outcomes, raised):
             pipeline.hgetall(key)
         pipeline.zrange(marks, 0, -1)
         pipeline.zrange(due, 0, -1)
         said, claimed, leased, running, reported, again, marked, waiting = pipeline.execute()
         return Held(
-            tuple(part and part.decode() for part in said),
+            tuple(part and part.decode() for part in said[:3]),
+            said[3] and said[3].decode(),
             {int(offset): _past_of(claim) for offset, claim in claimed.items()},
             {int(offset): claim.split()[5].decode() for offset, claim in claimed.items()},
             {int(offset): run.decode() for offset, run in leased.items()},

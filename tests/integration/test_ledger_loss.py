@@ -7,6 +7,7 @@ import pytest
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import LedgerConnection, connect
 from kaufmann_celery.ledger.address import keys_of
+from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_scene import LedgerScene, died, looked, report, retry
 from tests.integration.service_process import eventually
 
@@ -242,6 +243,16 @@ class TestRedisInTrouble:
         finally:
             scene.configure("maxmemory", 0)
         assert scene.held().marks == {1}
+
+    def test_a_redis_that_is_full_still_hands_a_ledger_over(self, scene: LedgerScene) -> None:
+        scene.owner().claim([1])
+        scene.configure("maxmemory", 1)
+        try:
+            scene.owner(2, "n")
+            scene.owner(1, "o", committed=Committed(0, -1, (), "another"))
+        finally:
+            scene.configure("maxmemory", 0)
+        assert scene.held().owner == ("another", "1", "o")
 
     def test_a_server_that_forgot_the_scripts_is_told_them_again(self, scene: LedgerScene) -> None:
         owner = scene.owner()

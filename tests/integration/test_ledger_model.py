@@ -44,9 +44,11 @@ class Owner:
     """An ingester, perhaps one that has not heard that it owns the partition no more."""
 
     ledger: OwnerLedger
-    #: The commit that it read when the partition was assigned to it, and whether Kafka took that from it.
+    #: The commit that it read when the partition was assigned to it; what it has asked in the ledger since, and the
+    #: question after which Kafka took that commit from it.
     read: Committed
-    vouched: bool = False
+    asked: str = ""
+    vouched: str = ""
     #: What its last turn told it to settle, and what it heard was raised.
     found: dict[int, bytes] = field(default_factory=dict)
     heard: dict[int, tuple[Past, str]] = field(default_factory=dict)
@@ -71,7 +73,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.scene = LedgerScene(self.connection)
         self.model = Model()
         self.kafka = Committed(0, -1)
-        self.generation = self.ownerships = 0
+        self.generation = self.ownerships = self.questions = 0
         self.owners: list[Owner] = []
         self.runs: list[Run] = []
         self.tasks: list[tuple[str, str, list[tuple[int, int]]]] = []
@@ -105,17 +107,32 @@ class LedgerMachine(RuleBasedStateMachine):
             self.kafka, self.generation = Committed(0, -1), 0
             self.rebalance()
 
-    @rule(chance=rarely)
-    def an_ingester_joins_and_sleeps_before_it_owns(self, *, chance: bool) -> None:
-        if chance:
-            self.assign()
+    @rule(chance=rarely, steps=st.integers(0, 2))
+    def an_ingester_joins_and_sleeps_before_it_owns(self, *, chance: bool, steps: int) -> None:
+        """Before it asks, before Kafka answers, or between that and its own."""
+        if not chance:
+            return
+        self.assign()
+        owner = self.owners[-1]
+        if steps > 0:
+            self.own(owner)
+        if steps > 1 and owner.ledger.incarnation == "":
+            self.pin(owner)
+
+    @precondition(lambda self: self.sleeping())
+    @rule(data=st.data())
+    def one_that_slept_wakes_and_owns(self, data: st.DataObject) -> None:
+        self.own(data.draw(st.sampled_from(self.sleeping())))
+
+    def sleeping(self) -> list[Owner]:
+        return [owner for owner in self.owners[:-1] if not owner.ledger.incarnation]
 
     @precondition(lambda self: self.owners[-1].ledger.incarnation != self.model.incarnation)
     @rule()
     def the_owner_finds_its_ledger_gone(self) -> None:
         """It reads Kafka's commit again."""
         owner = self.owners[-1]
-        owner.read, owner.vouched = self.kafka, False
+        owner.read, owner.vouched = self.kafka, ""
         self.take_over()
 
     def rebalance(self) -> None:
@@ -126,50 +143,56 @@ class LedgerMachine(RuleBasedStateMachine):
         """Own; where that is refused, have Kafka vouch first."""
         owner = self.owners[-1]
         self.own(owner)
-        if owner.ledger.incarnation != self.model.incarnation:
+        if owner.ledger.incarnation != self.model.incarnation or self.model.incarnation is None:
             self.pin(owner)
             self.own(owner)
         assert owner.ledger.incarnation == self.model.incarnation
 
     def assign(self) -> None:
         self.generation += 1
-        owner = Owner(self.scene.unowned(self.generation, f"m{len(self.owners)}"), self.kafka)
-        self.owners.append(owner)
-        if self.kafka.incarnation is None:
-            self.pin(owner)
+        self.owners.append(Owner(self.scene.unowned(self.generation, f"m{len(self.owners)}"), self.kafka))
 
     def pin(self, owner: Owner) -> None:
         """Commit before the ledger is owned: the incarnation, or what was read. Kafka refuses a zombie's commit."""
         if owner is self.owners[-1]:
             incarnation = owner.read.incarnation or f"i{len(self.owners)}"
             owner.read = self.kafka = replace(owner.read, incarnation=incarnation)
-            owner.vouched = True
+            owner.vouched = owner.asked
 
     @rule(data=st.data(), chance=rarely)
     def own_again(self, data: st.DataObject, *, chance: bool) -> None:
-        """Also as a zombie does: with its old generation, and what it read when that was new."""
+        """Also as a zombie does: with its old generation, and what it read and was told when that was new."""
         if chance:
             owner = self.draw_owner(data)
             # Assigned anew, it has read Kafka again.
             if owner is self.owners[-1] or data.draw(st.booleans()):
-                owner.read, owner.vouched = self.kafka, owner.vouched and owner.read == self.kafka
+                owner.read, owner.vouched = self.kafka, owner.vouched if owner.read == self.kafka else ""
             self.own(owner)
 
     def own(self, owner: Owner) -> None:
         ledger, committed, vouched = owner.ledger, owner.read, owner.vouched
-        if committed.incarnation is None:
-            return
+        self.questions += 1
+        question = f"question{self.questions}"
+        discarded = self.model.incarnation
 
         def expected() -> tuple[set[int], set[int], set[int]]:
-            self.model.own(ledger.generation, ledger.member, committed, vouched=vouched)
+            self.model.own(ledger.generation, ledger.member, committed, question=question, vouched=vouched)
             return set(self.model.claims), set(self.model.outcomes), set(self.model.marks)
 
-        answer = self.compare(lambda: ledger.own(committed, wake="wake", vouched=vouched), expected)
-        if answer is not None:
-            assert ledger.incarnation == self.model.incarnation
-            self.ownerships += 1
-            ledger.tag = f"tag{self.ownerships}"
-            owner.found, owner.heard, owner.unread, owner.settled = {}, {}, set(answer[0]), set()
+        def real() -> tuple[set[int], set[int], set[int]]:
+            return ledger.own(committed, wake="wake", question=question, vouched=vouched)
+
+        answer = self.compare(real, expected)
+        if answer is None:
+            owner.asked = question
+            return
+        assert ledger.incarnation == self.model.incarnation
+        if discarded not in (None, ledger.incarnation):
+            true = self.owners[-1]
+            assert owner is true or true.ledger.incarnation != discarded, "a zombie discards what the true owner holds"
+        self.ownerships += 1
+        ledger.tag = f"tag{self.ownerships}"
+        owner.found, owner.heard, owner.unread, owner.settled = {}, {}, set(answer[0]), set()
 
     @rule(data=st.data(), offsets=picked)
     def claim(self, data: st.DataObject, offsets: list[int]) -> None:

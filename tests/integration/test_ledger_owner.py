@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ class TestOwning:
         with pytest.raises(Fenced) as caught:
             scene.owner(committed=NOTHING, vouched=False)
         assert caught.value.lost
-        assert scene.held().owner == (None, None, None)
+        assert (scene.held().owner, scene.held().asked) == ((None, None, None), "m in 1")
 
         assert scene.owner(committed=NOTHING, vouched=True).incarnation == "history"
 
@@ -41,7 +42,7 @@ class TestOwning:
         with pytest.raises(Fenced) as caught:
             scene.owner(2, "m", committed=OTHER, vouched=False)
         assert caught.value.lost
-        assert scene.held() == held
+        assert scene.held() == replace(held, asked="m in 2")
 
     def test_a_zombie_of_an_older_incarnation_deletes_nothing(self, scene: LedgerScene) -> None:
         """It read the commit, slept, and the group was reset meanwhile and goes on."""
@@ -52,7 +53,7 @@ class TestOwning:
         with pytest.raises(Fenced) as caught:
             scene.owner(1, "m", committed=NOTHING, vouched=False)
         assert caught.value.lost
-        assert scene.held() == held
+        assert scene.held() == replace(held, asked="m in 1")
         assert held.leases == {1: "run"}
 
     def test_a_group_made_anew_takes_a_ledger_over_once_kafka_vouches_for_it(self, scene: LedgerScene) -> None:
@@ -77,6 +78,45 @@ class TestOwning:
         with pytest.raises(Fenced):
             scene.owner(1, "m", vouched=False)
         assert scene.owner(3, "n").claim([2]) == {}
+
+    @pytest.mark.parametrize(
+        "meanwhile", ["nothing", "another asks", "another owns", "another of before goes on", "emptied"]
+    )
+    def test_kafkas_word_is_for_the_question_that_it_followed(self, scene: LedgerScene, meanwhile: str) -> None:
+        """Who stands still between the two finds what others made of the ledger since."""
+        before = scene.owner(9, "before", committed=OTHER)
+        late = scene.unowned(1, "late")
+        with pytest.raises(Fenced):
+            late.own(NOTHING, wake="wake", question="late's")
+        if meanwhile == "another asks":
+            with pytest.raises(Fenced):
+                scene.owner(1, "n", committed=Committed(0, -1, (), "later"), vouched=False)
+        elif meanwhile == "another owns":
+            scene.owner(1, "n", committed=Committed(0, -1, (), "later"))
+        elif meanwhile == "another of before goes on":
+            before.claim([1])
+        elif meanwhile == "emptied":
+            scene.client.delete(*keys_of(scene.base))
+
+        if meanwhile in ("nothing", "another of before goes on"):
+            late.own(NOTHING, wake="wake", question="again", vouched="late's")
+            assert (scene.held().owner, scene.held().claims) == (("history", "1", "late"), {})
+        else:
+            held = scene.held()
+            with pytest.raises(Fenced) as caught:
+                late.own(NOTHING, wake="wake", question="again", vouched="late's")
+            assert caught.value.lost
+            assert scene.held() == replace(held, asked="again")
+
+    def test_who_takes_its_own_ledger_over_leaves_no_question_in_it(self, scene: LedgerScene) -> None:
+        scene.owner(1, "m").claim([1])
+        with pytest.raises(Fenced):
+            scene.owner(1, "late", committed=OTHER, vouched=False)
+        scene.owner(2, "n")
+
+        with pytest.raises(Fenced):
+            scene.unowned(1, "late").own(OTHER, wake="wake", question="again", vouched="late in 1")
+        assert scene.held().claims == {1: Past(1)}
 
     def test_that_kafka_vouches_for_it_takes_no_ledger_from_a_later_generation_of_its_own(
         self, scene: LedgerScene
@@ -116,7 +156,8 @@ class TestOwning:
         scene.owner().claim([1])
         scene.client.delete(keys_of(scene.base)[0])
 
-        assert scene.unowned().own(NOTHING, wake="wake", vouched=True) == (set(), set(), set())
+        scene.owner(committed=NOTHING)
+
         assert scene.held().claims == {}
 
     def test_own_returns_what_is_claimed_reported_and_marked(self, scene: LedgerScene) -> None:
@@ -126,7 +167,7 @@ class TestOwning:
         report(scene.run(), (2, 1), (3, 1))
         owner.settle([3])
 
-        assert scene.unowned(2).own(NOTHING, wake="wake") == ({1}, {2}, {3})
+        assert scene.unowned(2).own(NOTHING, wake="wake", question="may it") == ({1}, {2}, {3})
 
     def test_own_drops_what_the_commit_holds(self, scene: LedgerScene) -> None:
         """The commit landed and the ingester died before the ledger heard of it."""
@@ -137,7 +178,7 @@ class TestOwning:
         report(run, (1, 1), (4, 1), last=False)
         died(scene.run("other"), (7, 1))
         owner.settle([1])
-        taken = scene.unowned(2).own(Committed(3, 6, (3, 5), "history"), wake="wake")
+        taken = scene.unowned(2).own(Committed(3, 6, (3, 5), "history"), wake="wake", question="may it")
 
         assert taken == ({3, 5, 7}, set(), set())
         assert set(scene.held().leases) == {3, 5, 7}
@@ -158,7 +199,7 @@ class TestOwning:
                 call()
             assert not caught.value.lost
         with pytest.raises(Fenced):
-            scene.unowned(1).own(NOTHING, wake="wake")
+            scene.unowned(1).own(NOTHING, wake="wake", question="may it")
 
     def test_another_member_of_the_same_generation_is_refused(self, scene: LedgerScene) -> None:
         scene.owner(1, "m")

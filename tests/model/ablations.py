@@ -55,6 +55,13 @@ ABLATIONS = (
         _ONE_WORKER,
     ),
     Ablation(
+        "2 asked",
+        "loss_unheard",
+        "an old owner's answer is old too: it makes a ledger its own that was emptied since",
+        ("rebalance", "emptied"),
+        _ONE_WORKER,
+    ),
+    Ablation(
         "3", "exactly_once", "committed, and dead before the ledger hears: published again", ("ingester dies",), _LONE
     ),
     Ablation(

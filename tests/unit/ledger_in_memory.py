@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from kafka import TopicPartition
 
 from kaufmann_celery.errors import EventError, UnavailableError
 from kaufmann_celery.handlers import Handler, Options
-from kaufmann_celery.ledger import FIRST, LedgerConnection, OwnerLedger, Past
+from kaufmann_celery.ledger import FIRST, Fenced, LedgerConnection, OwnerLedger, Past
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import GoneRecord, Pending
@@ -48,11 +49,19 @@ class InMemory:
         return steps[script](rest)
 
     def _own(
-        self, generation: int, member: str, _wake: str, incarnation: str, vouched: int, _ttl: int, *rest: int
+        self,
+        generation: int,
+        member: str,
+        _wake: str,
+        incarnation: str,
+        vouched: str,
+        question: str,
+        _ttl: int,
+        *rest: int,
     ) -> Any:
         offset, highest, *unfinished = rest
         committed = Committed(offset, highest, tuple(unfinished), incarnation)
-        self.model.own(generation, member, committed, vouched=bool(vouched))
+        self.model.own(generation, member, committed, question=question, vouched=vouched)
         return [b"OK", list(self.model.claims), list(self.model.outcomes), list(self.model.marks)]
 
     def _claim(self, args: list[Any]) -> Any:
@@ -99,7 +108,9 @@ def connection_to(memory: InMemory) -> LedgerConnection:
 def owned_by(memory: InMemory, committed: Committed = START, *, waiting_holds: bool = False) -> OwnedPartition:
     """Take the partition over and adopt what its ledger holds, as an ingester does."""
     ledger = OwnerLedger(connection_to(memory), "base", generation=1, member="m")
-    claimed, reported, marked = ledger.own(committed, wake="wake", vouched=True)
+    with suppress(Fenced):
+        ledger.own(committed, wake="wake", question="may it")
+    claimed, reported, marked = ledger.own(committed, wake="wake", question="again", vouched="may it")
     owned = OwnedPartition(PARTITION, ledger, committed, waiting_holds=waiting_holds)
     owned.adopt(claimed | reported)
     owned.finished_early |= marked

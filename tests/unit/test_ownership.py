@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import pytest
 from kafka import TopicPartition
@@ -12,6 +13,7 @@ from kaufmann_celery.ledger import FIRST, UNTAGGED, Fenced
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.ownership import Assignment, Ownership
+from tests.integration.ledger_model import Refused
 from tests.unit.ledger_in_memory import InMemory, connection_to
 
 ORDERS = TopicPartition("orders", 0)
@@ -47,7 +49,9 @@ class Scene:
     def owner_is(self, generation: int, incarnation: str = "history", *, partition: int = 0) -> None:
         """Give the ledger to another member."""
         committed = Committed(0, -1, (), incarnation)
-        self.ledgers[partition].model.own(generation, "other", committed, vouched=True)
+        with suppress(Refused):
+            self.ledgers[partition].model.own(generation, "other", committed, question="may it", vouched="")
+        self.ledgers[partition].model.own(generation, "other", committed, question="again", vouched="may it")
 
     def kafka_takes(self, commits: Mapping[TopicPartition, Committed]) -> None:
         self.ownership.answered(commits, None)
@@ -169,6 +173,38 @@ class TestPinning:
         scene.ownership.take_over()
         assert (scene.owned, scene.ledgers[0].model.incarnation) == ([ORDERS], "history")
 
+    @pytest.mark.parametrize("meanwhile", ["asked", "owned", "owned and emptied"])
+    def test_an_answer_that_came_before_another_asked_or_owned_is_no_word_for_what_that_one_holds(
+        self, scene: Scene, meanwhile: str
+    ) -> None:
+        """The process stood still between the answer and *own*, while the group was deleted and made anew."""
+        scene.assigned()
+        scene.ownership.take_over()
+        scene.kafka_takes(scene.ownership.unpinned())
+        if meanwhile == "asked":
+            with pytest.raises(Refused):
+                scene.ledgers[0].model.own(1, "other", Committed(0, -1, (), "later"), question="may it", vouched="")
+        else:
+            scene.owner_is(1, "later")
+        if meanwhile == "owned and emptied":
+            scene.ledgers[0].model = InMemory().model
+        scene.ownership.take_over()
+
+        assert scene.owned == []
+        assert scene.ledgers[0].model.incarnation == ("later" if meanwhile == "owned" else None)
+        scene.ownership.answered(scene.ownership.unpinned(), kafka_errors.IllegalGenerationError())
+        scene.ownership.take_over()
+        assert scene.owned == []
+
+    def test_an_answer_that_came_too_late_is_asked_for_again(self, scene: Scene) -> None:
+        scene.assigned()
+        scene.ownership.take_over()
+        scene.kafka_takes(scene.ownership.unpinned())
+        scene.owner_is(1, "older")
+        scene.take_over()
+
+        assert (scene.owned, scene.ledgers[0].model.incarnation) == ([ORDERS], "history")
+
     def test_whoever_kafka_refuses_makes_no_ledger(self, scene: Scene) -> None:
         scene.assigned()
         for _ in range(3):
@@ -180,6 +216,7 @@ class TestPinning:
 
     def test_a_pin_that_kafka_did_not_take_is_followed_by_another(self, scene: Scene) -> None:
         scene.assigned(incarnation=None)
+        scene.ownership.take_over()
         first = scene.ownership.unpinned()
         assert scene.ownership.unpinned() == {}
         scene.ownership.answered(first, kafka_errors.RebalanceInProgressError())
@@ -189,6 +226,9 @@ class TestPinning:
         scene.kafka_takes(first)
         scene.ownership.take_over()
         assert scene.owned == []
+        scene.kafka_takes(second)
+        scene.ownership.take_over()
+        assert scene.owned == [ORDERS]
 
     def test_a_ledger_of_the_commits_incarnation_needs_no_further_commit(self, scene: Scene) -> None:
         scene.owner_is(1)
@@ -212,6 +252,7 @@ class TestPinning:
     def test_an_answer_for_what_is_not_assigned_is_no_matter(self, scene: Scene) -> None:
         scene.kafka_takes({ORDERS: Committed(0, -1, (), "history")})
         scene.assigned(incarnation=None)
+        scene.ownership.take_over()
         pin = scene.ownership.unpinned()
         scene.ownership.drop(ORDERS)
         scene.kafka_takes(pin)

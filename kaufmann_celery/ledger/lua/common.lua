@@ -1,5 +1,6 @@
 -- KEYS, the same in every script; all in one hash slot:
--- 1 owner     hash    incarnation, generation, member, wake channel, when it last looked (seen);
+-- 1 owner     hash    incarnation, generation, member, wake channel, when it last looked (seen), and the question (asked)
+--                     of who would make the ledger anew and has Kafka say whether it may;
 --                     the wake channel is the ingester's own, and its transactional id is made of it
 -- 2 claims    hash    offset -> 'd deaths failures idle since_ms tag': its dispatch number, and of the dispatches before
 --                     how many died alone, failed and are tried again, ended before the handler was called; of whom
