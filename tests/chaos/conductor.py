@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 def run(options: Options, say: Say) -> Evidence:
     """Run, and return what was seen. What is needed for a diagnosis stays in the directory."""
     shutil.rmtree(options.directory, ignore_errors=True)
-    options.directory.mkdir(parents=True)
+    (options.directory / "schemas").mkdir(parents=True)
     if options.package is None:
         options = replace(options, package=_snapshot(options.directory / "package"))
     faults = schedule(options)
@@ -102,7 +102,7 @@ def _environment(options: Options, stack: ChaosStack) -> dict[str, str]:
         "KAUFMANN_ERROR_TOPIC": errors,
         "KAUFMANN_DELIVERY": options.delivery,
         "KAUFMANN_ORDERING": options.ordering,
-        "KAUFMANN_SCHEMA_PATH": str(options.directory),
+        "KAUFMANN_SCHEMA_PATH": str(options.directory / "schemas"),
     }
 
 
