@@ -33,7 +33,7 @@ VARIABLES
   gone,     \* offsets that compaction or retention removed
   redis,    \* the ledger
   saved,    \* an earlier state of it, to which losing its tail goes back
-  rewound,  \* losing its tail has taken an owner's generation back
+  rewound,  \* losing its tail has taken it back to before the group's generation
   celery,   \* tasks on their way: [inc, tag, events], events a sequence of <<offset, d>>
   revoked,  \* ids of tasks that somebody revoked
   ing,      \* the ingesters' memory
@@ -691,7 +691,7 @@ Saves ==
 TailLost ==
   /\ Fault("tail lost") /\ saved # None /\ Loses(saved)
   /\ saved' = None
-  /\ rewound' = (rewound \/ saved.gen < redis.gen)
+  /\ rewound' = (rewound \/ saved.gen < kafka.gen)
 
 Emptied == Fault("emptied") /\ Loses(EmptyLedger) /\ UNCHANGED <<saved, rewound>>
 
