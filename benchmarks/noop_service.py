@@ -6,16 +6,23 @@ import threading
 import time
 from typing import Any
 
+import redis
+
 from kaufmann_celery import Event, Kaufmann
 
 kaufmann = Kaufmann(os.environ.get("BENCH_TOPIC", "bench"))
 celery = kaufmann.celery
 ANSWERS = bool(os.environ.get("BENCH_ANSWERS"))
+#: A list in Redis, for how long each event took to get here.
+LATENCIES = os.environ.get("BENCH_LATENCIES")
 
 
 @kaufmann.on("order.placed")
 def handle(event: Event) -> tuple[str, Any] | None:
     """Do nothing, or answer."""
+    if LATENCIES:
+        took = time.time() - float(event.payload["note"])
+        redis.Redis.from_url(kaufmann.config.redis_url).rpush(LATENCIES, took)
     return ("order.confirmed", event.payload) if ANSWERS else None
 
 

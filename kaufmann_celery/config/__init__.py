@@ -124,8 +124,8 @@ class Config:
     #: `max_demand`. Too small: one slow event holds up its partition. Too big: more waits for retries, and a
     #: commit says more.
     max_window: int = setting(whole_number(at_least=1), 10_000)
-    #: Finished events after which offsets are committed. Too small: Kafka is busy with commits. Too big:
-    #: only `commit_interval` commits, and more is looked up again after a crash.
+    #: Finished events after which offsets are committed, five times a second at most. Too small: Kafka is
+    #: busy with commits. Too big: only `commit_interval` commits, and more is looked up again after a crash.
     commit_threshold: int = setting(whole_number(at_least=1), 100)
     #: Seconds after which offsets are committed, if any moved. Too small and too big: as `commit_threshold`.
     commit_interval: float = setting(seconds, 5.0)
