@@ -31,7 +31,7 @@ class Options:
     rate_limit: str | None = None
     #: Celery's queue; None = the service's own.
     queue: str | None = None
-    #: In place of the setting `ordering_key`; None = as that says.
+    #: In place of the setting `ordering_key`, and like it of no effect but with `ordering="key"`; None = as that says.
     ordering_key: str | Callable[..., Any] | None = None
     #: Most events in one task; None = as many as pay; 1 where a limit above is set.
     batch: int | None = None
