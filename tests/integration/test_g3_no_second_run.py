@@ -95,6 +95,7 @@ def test_an_ingester_that_is_killed_repeats_nothing(service: Jobs) -> None:
     assert made_good_s < 2 * _MADE_GOOD_S
 
 
+@pytest.mark.soak
 def test_an_ingester_that_is_killed_again_and_again_repeats_nothing(service: Jobs) -> None:
     ids = service.ask(1200, "sleep 0.02")
     service.worker()

@@ -49,7 +49,9 @@ def test_an_event_alone_in_its_task_is_tried_three_times(service: Jobs, death: s
     assert [run.attempt for run in service.runs() if run.id == deadly] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("death", ["exit", "segfault", "memory", "signal SIGKILL"])
+@pytest.mark.parametrize(
+    "death", ["segfault", "memory", *(pytest.param(one, marks=pytest.mark.soak) for one in ("exit", "signal SIGKILL"))]
+)
 def test_an_event_in_company_is_found_and_what_was_reported_never_runs_again(service: Jobs, death: str) -> None:
     # The handler is known to be fast, so that many events share a task.
     service.done(*service.ask(300))

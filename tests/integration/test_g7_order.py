@@ -130,7 +130,7 @@ def test_a_lane_keeps_its_order_through_failures_retries_and_deaths(
         assert _overlaps(runs) > 0, "lanes run beside one another"
 
 
-@pytest.mark.parametrize("ordering", ["key", "partition"])
+@pytest.mark.parametrize("ordering", ["key", pytest.param("partition", marks=pytest.mark.soak)])
 def test_a_lane_keeps_its_order_across_rebalances_and_the_death_of_ingester_and_worker(
     stack: dict[str, str], tmp_path: Path, ordering: str
 ) -> None:

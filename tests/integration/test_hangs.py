@@ -132,6 +132,7 @@ def test_an_ingester_whose_every_call_waits_lives_on(stack: dict[str, str], tmp_
         service.ran_once(*ids, *more)
 
 
+@pytest.mark.soak
 def test_an_ingester_that_waits_for_the_registry_in_every_partition_lives_on(
     stack: dict[str, str], tmp_path: Path
 ) -> None:

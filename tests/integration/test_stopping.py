@@ -65,7 +65,14 @@ def done_once(service: Jobs, own: OwnServices, ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
-@pytest.mark.parametrize("parts", [("kafka",), ("redis",), ("kafka", "redis")], ids="-and-".join)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(("kafka",), id="kafka"),
+        pytest.param(("redis",), id="redis"),
+        pytest.param(("kafka", "redis"), id="kafka-and-redis", marks=pytest.mark.soak),
+    ],
+)
 @pytest.mark.parametrize(
     ("delivery", "since_s"),
     [

@@ -99,8 +99,8 @@ def redis(tmp_path: Path) -> Iterator[MortalRedis]:
         (OWN_APP, ("-P", "prefork", "-c", "3"), 3),
         (OWN_APP, ("-P", "threads", "-c", "3"), 3),
         (OWN_APP, ("-P", "solo"), 1),
-        (YOUR_APP, ("-P", "prefork", "-c", "3"), 3),
-        (YOUR_APP, ("-P", "threads", "-c", "3"), 3),
+        pytest.param(YOUR_APP, ("-P", "prefork", "-c", "3"), 3, marks=pytest.mark.soak),
+        pytest.param(YOUR_APP, ("-P", "threads", "-c", "3"), 3, marks=pytest.mark.soak),
     ],
     ids=["prefork", "threads", "solo", "an app of yours, prefork", "an app of yours, threads"],
 )
