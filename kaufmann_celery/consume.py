@@ -23,7 +23,7 @@ from kafka import errors as kafka_errors
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
 from kaufmann_celery.kafka_io.clients import connected
-from kaufmann_celery.kafka_io.faults import is_rebalancing, mend, passes, position_of
+from kaufmann_celery.kafka_io.faults import mend, needs_poll, passes, position_of
 from kaufmann_celery.kafka_io.options import consumer_options
 from kaufmann_celery.kafka_io.reach import Reach, look_for
 from kaufmann_celery.partitions.assignments import Assignments
@@ -72,8 +72,6 @@ class Consumption:
         #: The latest assignment that the loop heard of.
         self._heard = 0
         self._generation = -1
-        #: Commits whose answer comes with a poll.
-        self._unanswered = 0
         self._thread = threading.Thread(target=self._run, name="kaufmann-consume", daemon=True)
         self._consumer: Any = None
         self._reach = Reach()
@@ -171,12 +169,12 @@ class Consumption:
         """Wait while there is nothing to read and nothing else to poll for: a poll costs a hundred times a look."""
         until = time.monotonic() + _POLL_S
         while (reading := self._assigned.reading()) and time.monotonic() < until:
-            if self._is_asked() or is_rebalancing(self._consumer) or any(starmap(self._wants, reading)):
+            if self._is_asked() or needs_poll(self._consumer) or any(starmap(self._wants, reading)):
                 return
             self._stop.wait(_POLL_BUSY_S)
 
     def _is_asked(self) -> bool:
-        return bool(self._requests or self._assigned.fresh or self._unanswered or self._stop.is_set())
+        return bool(self._requests or self._assigned.fresh or self._stop.is_set())
 
     def _hand_over(self, fetched: Mapping[TopicPartition, list[Any]]) -> None:
         """Put what was read into the inbox. Nothing here may fail: the consumer's position is past these records."""
@@ -229,12 +227,12 @@ class Consumption:
         if not mine:
             self._inbox.put(CommitDone(mine, None))
             return
-        self._consumer.commit_async(offsets_of(mine), callback=lambda _, answer: self._answered(mine, answer))
-        self._unanswered += 1
-
-    def _answered(self, commits: Mapping[TopicPartition, Committed], answer: object) -> None:
-        self._unanswered -= 1
-        self._inbox.put(CommitDone(commits, answer if isinstance(answer, BaseException) else None))
+        self._consumer.commit_async(
+            offsets_of(mine),
+            callback=lambda _, answer: self._inbox.put(
+                CommitDone(mine, answer if isinstance(answer, BaseException) else None)
+            ),
+        )
 
     def _reopen(self, partition: TopicPartition, committed: Committed | None, epoch: int) -> None:
         if not self._assigned.is_meant(partition, epoch):

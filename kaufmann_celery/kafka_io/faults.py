@@ -37,7 +37,8 @@ def position_of(consumer: Any, partition: TopicPartition) -> int | None:
     return None if state is None or state.position is None else int(state.position.offset)
 
 
-def is_rebalancing(consumer: Any) -> bool:
-    """Return whether the consumer has to be polled for the group's sake."""
+def needs_poll(consumer: Any) -> bool:
+    """Return whether a poll would do more than read: join the group, or call back for commits that are answered."""
     coordinator = consumer._coordinator
-    return bool(coordinator.rejoin_needed or coordinator._join_task is not None)
+    joins = coordinator.rejoin_needed or coordinator._join_task is not None
+    return bool(joins or coordinator.completed_offset_commits)
