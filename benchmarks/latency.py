@@ -66,7 +66,10 @@ def measured(stack: Settings, events: int) -> list[float]:
     deadline = time.monotonic() + 60
     while client.llen(LATENCIES) < events and time.monotonic() < deadline:
         time.sleep(0.05)
-    return [float(one) for one in client.lrange(LATENCIES, 0, -1)]
+    found = [float(one) for one in client.lrange(LATENCIES, 0, -1)]
+    if len(found) < events:
+        raise SystemExit(f"only {len(found)} of {events} events were handled within a minute of the last one")
+    return found
 
 
 if __name__ == "__main__":
