@@ -7,7 +7,8 @@ if no then return {no} end
 local result, now = {'OK'}, now_ms()
 local tag, offsets, new = ARGV[4], every(5, 1), {}
 local claims = values_of(2, offsets)
-local reported = redis.call('EXISTS', KEYS[5]) == 1
+local reported = {}
+for _, offset in ipairs(redis.call('HKEYS', KEYS[5])) do reported[offset] = true end
 local highest_mark = tonumber(redis.call('ZRANGE', KEYS[6], -1, -1)[1] or '-1')
 local first = string.format('1 0 0 0 %d %s', now, tag)
 local function say(offset, state, claim, run, due, raised)
@@ -24,7 +25,7 @@ for i, offset in ipairs(offsets) do
     local wait = due and math.max(0, tonumber(due) - now) or 0
     local run, raised = redis.call('HGET', KEYS[3], offset), redis.call('HGET', KEYS[8], offset)
     say(offset, 'claimed', claim, run or '', wait, raised or '')
-  elseif reported and redis.call('HEXISTS', KEYS[5], offset) == 1 then
+  elseif reported[offset] then
     say(offset, 'outcome', '', '', '0', '')
   elseif tonumber(offset) <= highest_mark and redis.call('ZSCORE', KEYS[6], offset) then
     say(offset, 'finished', '', '', '0', '')
