@@ -19,7 +19,7 @@ from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.envelope import Decoded
 from kaufmann_celery.transcoders import headers as headers_of_ours
-from kaufmann_celery.transcoders import payload_codec
+from kaufmann_celery.transcoders import tagged_json
 from kaufmann_celery.transcoders.avro_depth import MAX_DEPTH
 from kaufmann_celery.transcoders.transcoder import Decoded as Read
 
@@ -190,12 +190,12 @@ def _meta_header(headers: Mapping[str, bytes]) -> Meta:
     if text is None:
         return {}
     try:
-        meta = payload_codec.loads(text.decode())
+        meta = tagged_json.loads(text.decode())
         # JSON can spell half a surrogate pair, which no name or topic can hold.
         json.dumps(meta, ensure_ascii=False, default=str).encode()
     except (UnicodeError, RecursionError) as error:
         raise DecodeError(f"the {headers_of_ours.META} header is not JSON") from error
-    if payload_codec.is_too_deep(meta, MAX_DEPTH):
+    if tagged_json.is_too_deep(meta, MAX_DEPTH):
         raise DecodeError(f"the {headers_of_ours.META} header nests deeper than {MAX_DEPTH} levels")
     if not isinstance(meta, Mapping):
         raise DecodeError(f"the {headers_of_ours.META} header is not a JSON object")

@@ -21,7 +21,7 @@ from kaufmann_celery.outputs.metadata import NO_CAUSE, Cause, Metadata
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.outputs.strategies import Partitions, Topics
 from kaufmann_celery.transcoders import headers as headers_of_ours
-from kaufmann_celery.transcoders import payload_codec
+from kaufmann_celery.transcoders import tagged_json
 from kaufmann_celery.transcoders.transcoder import Written
 
 
@@ -110,7 +110,7 @@ class Composer:
         written = self._writer.write(output.name, topic, output.payload, meta, output.format)
         headers: Headers = tuple(written.headers)
         if not written.carries_meta:
-            headers += ((headers_of_ours.META, payload_codec.dumps(meta).encode()),)
+            headers += ((headers_of_ours.META, tagged_json.dumps(meta).encode()),)
         return written.value, headers
 
 

@@ -1,7 +1,6 @@
-"""A decoded event on its way through Redis: one opaque JSON string, and back to an `Event`. Pure.
+"""A decoded event on its way through Redis: one opaque text, and back to an `Event`. Pure.
 
 Opaque, because kombu's own JSON decoder drops every message whose payload holds `__type__` and `__value__` keys.
-Header values travel as Latin-1 text, which maps each byte to the character of its number.
 """
 
 from __future__ import annotations
@@ -62,10 +61,9 @@ def pack(
     error: list[str] | None = None,
 ) -> str:
     """Return the text that a worker unpacks. *error*: type and message of an event that never reached its handler."""
-    texts = [[header, value.decode("latin-1")] for header, value in headers]
-    parts = [name, key, timestamp_ms, texts, meta, payload, error]
+    parts: list[Any] = [name, key, timestamp_ms, headers, meta, payload, error]
     if raw_key != _usual_key(name, key):
-        parts.append(None if raw_key is None else raw_key.decode("latin-1"))
+        parts.append(raw_key)
     return payload_codec.dumps(parts)
 
 
@@ -74,9 +72,9 @@ def unpack(text: str, position: Position, attempt: int) -> Unpacked:
     name, key, timestamp_ms, headers, meta, payload, error, *rest = payload_codec.loads(text)
     event = event_of(
         name, position, key=key, timestamp_ms=timestamp_ms, meta=meta, payload=payload, attempt=attempt,
-        headers=tuple((header, value.encode("latin-1")) for header, value in headers),
+        headers=tuple(map(tuple, headers)),
     )  # fmt: skip
-    raw_key = _usual_key(name, key) if not rest else None if rest[0] is None else rest[0].encode("latin-1")
+    raw_key = rest[0] if rest else _usual_key(name, key)
     return Unpacked(event, (error[0], error[1]) if error else None, raw_key, timestamp_ms)
 
 

@@ -15,7 +15,7 @@ from kaufmann_celery.transcoders.avro_check import Mismatch, check_of
 from kaufmann_celery.transcoders.avro_depth import MAX_DEPTH, is_recursive, scanner, varint
 from kaufmann_celery.transcoders.avro_parse import ParsedSchema, parse
 from kaufmann_celery.transcoders.envelope import envelope_of
-from kaufmann_celery.transcoders.payload_codec import is_too_deep
+from kaufmann_celery.transcoders.tagged_json import is_too_deep
 
 #: What fastavro raises for bytes that are not of the schema. KeyError is a negative index, OverflowError a
 #: date beyond year 9999, ValueError any other logical type or text that is not UTF-8.

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kaufmann_celery.errors import DecodeError
 from kaufmann_celery.transcoders.avro_parse import kind_of, resolved
-from kaufmann_celery.transcoders.payload_codec import MAX_DEPTH as _CODEC_DEPTH
+from kaufmann_celery.transcoders.tagged_json import MAX_DEPTH as _CODEC_DEPTH
 
 #: Most records, arrays and maps inside one another: what fits the payload codec with room around it.
 MAX_DEPTH: Final = _CODEC_DEPTH - 40

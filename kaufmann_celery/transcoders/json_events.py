@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from kaufmann_celery.errors import DecodeError, EncodeError
-from kaufmann_celery.transcoders import payload_codec
+from kaufmann_celery.transcoders import tagged_json
 from kaufmann_celery.transcoders.avro_depth import MAX_DEPTH
 from kaufmann_celery.transcoders.json_schemas import JsonSchemas
 from kaufmann_celery.transcoders.transcoder import Decoded, Written
@@ -84,7 +84,7 @@ def _parsed(value: bytes) -> dict[str, Any]:
             json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the value is not JSON ({type(error).__name__})") from None
-    if payload_codec.is_too_deep(found, MAX_DEPTH):
+    if tagged_json.is_too_deep(found, MAX_DEPTH):
         raise DecodeError(f"the value nests deeper than {MAX_DEPTH} levels")
     return found
 

@@ -1,78 +1,43 @@
-"""A payload as one opaque JSON string, and back: the form in which it travels through Redis.
+"""A payload as one opaque text, and back: the form in which it travels through Redis.
 
-What JSON lacks is written as an object with one tagged key, `{"~:date": "2024-02-29"}`. A payload's own keys
-that look like a tag are escaped, so nothing in a payload can be mistaken for one.
+MessagePack in Base64, for that takes a third of JSON's time. What MessagePack lacks is an extension that holds the
+pair of `tagged_json.py`; what it cannot hold at all (half a surrogate pair, an integer of more than 64 bits, keys that
+are no text, deep nesting) makes the whole text tagged JSON.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import json.encoder
-from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from binascii import a2b_base64, b2a_base64
 from typing import Any, Final
-from uuid import UUID
 
-from kaufmann_celery.errors import DecodeError, EncodeError
+import ormsgpack
 
-#: Most containers (dicts, lists) inside one another. Python's JSON needs one stack level for each, of 1,000.
-MAX_DEPTH: Final = 660
+from kaufmann_celery.errors import DecodeError
+from kaufmann_celery.transcoders import tagged_json
 
-_TAG: Final = "~:"
-_ESCAPE: Final = "~:="
-#: How any key that begins like a tag shows in JSON text.
-_TAG_IN_TEXT: Final = '"~:'
-_ESCAPE_IN_TEXT: Final = '"~:='
-
-_TAGGED: Final[dict[type, tuple[str, Callable[[Any], Any]]]] = {
-    bytes: ("~:bytes", lambda value: base64.b64encode(value).decode("ascii")),
-    bytearray: ("~:bytes", lambda value: base64.b64encode(value).decode("ascii")),
-    Decimal: ("~:decimal", str),
-    datetime: ("~:datetime", datetime.isoformat),
-    date: ("~:date", date.isoformat),
-    time: ("~:time", time.isoformat),
-    UUID: ("~:uuid", lambda value: value.hex),
-    timedelta: ("~:timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
-    float: ("~:float", repr),
-}
-_READERS: Final[dict[str, Callable[[Any], Any]]] = {
-    "~:bytes": base64.b64decode,
-    "~:decimal": Decimal,
-    "~:datetime": datetime.fromisoformat,
-    "~:date": date.fromisoformat,
-    "~:time": time.fromisoformat,
-    "~:uuid": UUID,
-    "~:timedelta": lambda parts: timedelta(*parts),
-    "~:float": float,
-}
+#: How a text in MessagePack begins; no JSON does.
+_MESSAGE_PACK: Final = "m"
+_TAGGED: Final = 0
+#: Its own forms of these are others than ours.
+_OPTIONS: Final = (
+    ormsgpack.OPT_PASSTHROUGH_DATETIME
+    | ormsgpack.OPT_PASSTHROUGH_UUID
+    | ormsgpack.OPT_PASSTHROUGH_ENUM
+    | ormsgpack.OPT_PASSTHROUGH_DATACLASS
+)
 
 
 def dumps(value: Any) -> str:
-    """The payload as ASCII JSON text. Tuples become lists, and keys strings.
+    """The payload as ASCII text. Tuples become lists, and keys strings.
 
     Raises:
-        EncodeError: it nests deeper than MAX_DEPTH, or holds something that Avro does not know.
+        EncodeError: it nests deeper than `tagged_json.MAX_DEPTH`, or holds something that Avro does not know.
     """
-    tags = 0
-
-    def tagged(item: Any) -> dict[str, Any]:
-        nonlocal tags
-        tags += 1
-        return _tag(item)
-
     try:
-        text = _encode(value, tagged)
-        if text.count(_TAG_IN_TEXT) != tags:
-            text = _encode(_escaped(value), _tag)
-    except ValueError:
-        text = _dumps_rare(value)
-    except RecursionError:
-        raise EncodeError(_TOO_DEEP) from None
-    if text.count("{") + text.count("[") > MAX_DEPTH and is_too_deep(value):
-        raise EncodeError(_TOO_DEEP)
-    return text
+        packed = ormsgpack.packb(value, _extension, option=_OPTIONS)
+    except ormsgpack.MsgpackEncodeError:
+        return tagged_json.dumps(value)
+    return _MESSAGE_PACK + b2a_base64(packed, newline=False).decode()
 
 
 def loads(text: str) -> Any:
@@ -81,108 +46,17 @@ def loads(text: str) -> Any:
     Raises:
         DecodeError: the text is not from `dumps`.
     """
+    if not text.startswith(_MESSAGE_PACK):
+        return tagged_json.loads(text)
     try:
-        decoder = _PLAIN if _TAG_IN_TEXT not in text else _ESCAPED if _ESCAPE_IN_TEXT in text else _TAGS
-        # A third faster than decode(), which also looks for white space around the value.
-        value, end = decoder.raw_decode(text)
-    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        return ormsgpack.unpackb(a2b_base64(text[1:]), ext_hook=_extended)
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise DecodeError(f"the payload's text is damaged ({type(error).__name__})") from None
-    if end != len(text):
-        raise DecodeError("the payload's text is damaged (more follows its end)")
-    return value
 
 
-def is_too_deep(value: Any, limit: int = MAX_DEPTH) -> bool:
-    """Whether containers nest deeper than *limit*. Takes no stack, however deep they are."""
-    level = [value]
-    for _ in range(limit + 1):
-        level = [child for container in level for child in _children(container)]
-        if not level:
-            return False
-    return True
+def _extension(value: Any) -> ormsgpack.Ext:
+    return ormsgpack.Ext(_TAGGED, ormsgpack.packb(tagged_json.pair_of(value)))
 
 
-#: The encoder in C, None where Python comes without it.
-_make_encoder: Final[Any] = getattr(json.encoder, "c_make_encoder", None)
-_quoted: Final = json.encoder.encode_basestring_ascii
-_TOO_DEEP: Final = f"the payload nests deeper than {MAX_DEPTH} levels"
-
-
-def _children(value: Any) -> Any:
-    """What a container holds; its emptiness counts for a level as well."""
-    if isinstance(value, dict):
-        return value.values() or (None,)
-    return value or (None,) if isinstance(value, list | tuple) else ()
-
-
-def _encode(value: Any, default: Callable[[Any], Any]) -> str:
-    """What `json.dumps` does, without the half of its time that goes into setting out.
-
-    Circular payloads end in the depth limit, so the costly search for them is off.
-    """
-    if _make_encoder is None:
-        return json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"), default=default).encode(
-            value
-        )
-    plain = (False, False, False)  # sort_keys, skipkeys, allow_nan
-    return "".join(_make_encoder(None, default, _quoted, None, ":", ",", *plain)(value, 0))
-
-
-def _dumps_rare(value: Any) -> str:
-    """For what the C encoder refuses: NaN and the infinities."""
-    try:
-        return _encode(_escaped(value), _tag)
-    except ValueError as error:
-        raise EncodeError(f"the payload has no JSON form ({type(error).__name__})") from None
-    except RecursionError:
-        raise EncodeError(_TOO_DEEP) from None
-
-
-def _tag(value: Any) -> dict[str, Any]:
-    kind = type(value)
-    if kind not in _TAGGED:
-        kind = next((known for known in _TAGGED if isinstance(value, known)), kind)
-    if kind not in _TAGGED:
-        raise EncodeError(f"a payload cannot hold {kind.__module__}.{kind.__qualname__}")
-    tag, written = _TAGGED[kind]
-    return {tag: written(value)}
-
-
-def _escaped(value: Any) -> Any:
-    """A copy with tag-like keys escaped and non-finite floats tagged. One stack level for each container."""
-    if isinstance(value, dict):
-        copy = {}
-        for key, item in value.items():
-            copy[_ESCAPE + key if isinstance(key, str) and key.startswith(_TAG) else key] = _escaped(item)
-        return copy
-    if isinstance(value, list | tuple):
-        items = []
-        for item in value:
-            items.append(_escaped(item))  # noqa: PERF401 - a comprehension takes a second stack level
-        return items
-    if isinstance(value, float) and not -_INFINITY < value < _INFINITY:
-        return _tag(value)
-    return value
-
-
-_INFINITY: Final = float("inf")
-
-
-def _untagged(found: dict[str, Any]) -> Any:
-    if len(found) == 1:
-        for tag, written in found.items():
-            read = _READERS.get(tag)
-            return read(written) if read else found
-    return found
-
-
-def _unescaped(found: dict[str, Any]) -> Any:
-    value = _untagged(found)
-    if value is found:
-        return {key.removeprefix(_ESCAPE): item for key, item in found.items()}
-    return value
-
-
-_PLAIN: Final = json.JSONDecoder()
-_TAGS: Final = json.JSONDecoder(object_hook=_untagged)
-_ESCAPED: Final = json.JSONDecoder(object_hook=_unescaped)
+def _extended(_: int, data: bytes) -> Any:
+    return tagged_json.value_of(*ormsgpack.unpackb(data))

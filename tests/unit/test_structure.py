@@ -33,6 +33,7 @@ HOMES = {
     "jsonschema": {"transcoders/json_schemas.py"},
     "referencing": {"transcoders/json_schemas.py"},
     "fastavro": {"transcoders/", "outputs/outcome.py"},
+    "ormsgpack": {"transcoders/payload_codec.py"},
     "celery": {"app.py", "tasks/", "cli/service.py", "testing/"},
     "kombu": {"tasks/", "testing/"},
     "amqp": {"tasks/"},
