@@ -24,9 +24,11 @@ _RUNNERS = 4
 _GONE_S = 30.0
 #: How much the newest measurement counts in a handler's mean time.
 _WEIGHT = 0.3
-#: Tasks of one event by which a handler is measured, and seconds after which it is known to be slow without.
+#: Tasks of one event that are on their way while a handler is measured, and seconds after which as many more may be:
+#: a slow handler gets all workers there are, one that only starts slowly does not get a thousand tasks of one event.
 _PROBES = 8
 _PATIENCE_S = 0.25
+_MOST_DOUBLINGS = 20
 
 
 class Grouping:
@@ -34,19 +36,28 @@ class Grouping:
 
     def __init__(self) -> None:
         self._mean: dict[str, float] = {}
+        #: Of each handler that is being measured: events on their way, and since when none was reported.
         self._probes: dict[str, int] = {}
         self._probed_at: dict[str, float] = {}
-        #: When each runner last reported.
+        #: When each runner last reported, and the handlers that it has run before.
         self._seen: dict[str, float] = {}
+        self._warm: dict[str, set[str]] = {}
         #: Events in the latest task: fewer free slots than that are not worth taking new events for.
         self.quantum = 1
 
     def learn(self, pattern: str, events: int, seconds: float, *, runner: str, now: float) -> None:
         """Note that *runner* spent *seconds* on *events* events."""
+        self._seen[runner] = now
+        self._probes[pattern] = max(0, self._probes.get(pattern, 0) - events)
+        self._probed_at.pop(pattern, None)
+        warm = self._warm.setdefault(runner, set())
+        if pattern not in warm:
+            # The first run in a process imports, connects and fetches schemas: it says nothing of the next.
+            warm.add(pattern)
+            return
         mean = seconds / events
         known = self._mean.get(pattern)
         self._mean[pattern] = mean if known is None else known + _WEIGHT * (mean - known)
-        self._seen[runner] = now
 
     def size(self, handler: Handler, outstanding: int, now: float) -> int:
         """Return how many events to put into the next task, 0 to wait a moment for the first measurement.
@@ -69,12 +80,13 @@ class Grouping:
             return _RUNNERS
         newest = max(self._seen.values())
         self._seen = {runner: at for runner, at in self._seen.items() if at > newest - _GONE_S}
+        self._warm = {runner: self._warm[runner] for runner in self._seen}
         return len(self._seen)
 
     def _probe(self, pattern: str, now: float) -> int:
         probes = self._probes.get(pattern, 0)
-        since = self._probed_at.setdefault(pattern, now)
-        if probes >= _PROBES and now - since < _PATIENCE_S:
+        waited = now - self._probed_at.setdefault(pattern, now)
+        if probes >= _PROBES * 2 ** int(min(waited / _PATIENCE_S, _MOST_DOUBLINGS)):
             return 0
         self._probes[pattern] = probes + 1
         return 1

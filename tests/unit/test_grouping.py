@@ -15,7 +15,7 @@ def handler(name: str = "a", **options: Any) -> Handler:
 
 
 def learn(grouping: Grouping, seconds_each: float, name: str = "a", *, runners: int = 4, now: float = 0.0) -> None:
-    for number in range(runners):
+    for number in 2 * [*range(runners)]:
         grouping.learn(name, 100, 100 * seconds_each, runner=f"runner-{number}", now=now)
 
 
@@ -84,26 +84,54 @@ def test_an_unknown_handler_is_measured_by_eight_events_and_the_rest_wait_a_mome
     assert grouping.size(handler(), 10_000, now=1.2) == 0
 
 
-def test_a_handler_that_is_not_measured_within_its_moment_is_slow_and_gets_one_event_a_task() -> None:
+@pytest.mark.parametrize(("waited", "more"), [(0.25, 8), (0.5, 24), (1.0, 120)])
+def test_a_handler_that_is_not_measured_gets_twice_the_tasks_of_one_event_each_quarter_of_a_second(
+    waited: float, more: int
+) -> None:
     grouping = Grouping()
-    for _ in range(8):
-        grouping.size(handler(), 10_000, now=1.0)
+    sizes = [grouping.size(handler(), 10_000, now=1.0) for _ in range(9)]
+    sizes += [grouping.size(handler(), 10_000, now=1.0 + waited) for _ in range(1000)]
 
-    assert [grouping.size(handler(), 10_000, now=1.25) for _ in range(20)] == [1] * 20
+    assert sizes == [1] * 8 + [0] + [1] * more + [0] * (1000 - more)
+
+
+def test_an_event_that_is_reported_makes_room_for_another() -> None:
+    grouping = Grouping()
+    for _ in range(9):
+        grouping.size(handler(), 10_000, now=1.0)
+    grouping.learn("a", 2, 5.0, runner="one", now=1.0)
+
+    assert [grouping.size(handler(), 10_000, now=1.0) for _ in range(3)] == [1, 1, 0]
+
+
+def test_after_one_event_long_ago_a_handler_is_measured_like_a_new_one() -> None:
+    grouping = Grouping()
+    grouping.size(handler(), 1, now=1.0)
+    grouping.learn("a", 1, 0.5, runner="one", now=1.5)
+
+    assert [grouping.size(handler(), 10_000, now=1000.0) for _ in range(10)] == [1] * 8 + [0, 0]
 
 
 def test_the_first_measurement_ends_the_wait() -> None:
     grouping = Grouping()
     for _ in range(9):
         grouping.size(handler(), 10_000, now=1.0)
+    grouping.learn("a", 1, 0.5, runner="one", now=1.0)
     grouping.learn("a", 1, 0.001, runner="one", now=1.0)
 
     assert grouping.size(handler(), 10_000, now=1.0) == 20
 
 
+def test_what_a_process_runs_first_is_no_measure() -> None:
+    grouping = measured(0.001)
+    grouping.learn("a", 1, 5.0, runner="new", now=0.0)
+
+    assert grouping.size(handler(), 10_000, now=0.0) == 20
+
+
 def test_each_handler_is_measured_by_itself() -> None:
     grouping = measured(0.001, "a")
-    grouping.learn("b", 1, 5.0, runner="one", now=0.0)
+    learn(grouping, 5.0, "b")
 
     assert grouping.size(handler("a"), 10_000, now=0.0) == 20
     assert grouping.size(handler("b"), 10_000, now=0.0) == 1
@@ -112,7 +140,7 @@ def test_each_handler_is_measured_by_itself() -> None:
 def test_a_handler_that_grows_slow_is_noticed_within_a_few_tasks() -> None:
     grouping = measured(0.0001)
     for _ in range(5):
-        grouping.learn("a", 1, 1.0, runner="one", now=0.0)
+        grouping.learn("a", 1, 1.0, runner="runner-0", now=0.0)
 
     assert grouping.size(handler(), 10_000, now=0.0) == 1
 
@@ -121,7 +149,7 @@ def test_a_handler_that_grows_slow_is_noticed_within_a_few_tasks() -> None:
 def test_whatever_is_measured_a_task_holds_between_one_and_two_hundred(
     measurements: list[tuple[int, float]], outstanding: int
 ) -> None:
-    grouping = Grouping()
+    grouping = measured(0.0)
     for events, seconds in measurements:
         grouping.learn("a", events, seconds, runner="one", now=0.0)
 
