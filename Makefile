@@ -22,10 +22,10 @@ help: ## show this
 demo: .venv/installed ## the example service on real Kafka, Redis and schema registry; KEEP=1 leaves it running
 	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
 
-test: .venv/installed ## the tests, two files at a time, each with services of its own
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not soak'
+test: .venv/installed ## the tests, three files at a time, each with services of its own
+	$(BIN)/pytest -n 3 --dist loadfile -m 'not soak'
 
-soak: .venv/installed ## long tests: a chaos run, the protocol's model, kills at random moments
+soak: .venv/installed ## long tests: more ways to die and to stop, again and again
 	$(BIN)/pytest -m soak
 
 unit: .venv/installed ## the tests that need no service

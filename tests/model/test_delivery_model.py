@@ -22,7 +22,6 @@ def tlc() -> None:
     jar()
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_property_holds_in_every_state(scenario: str) -> None:
@@ -31,7 +30,6 @@ def test_every_property_holds_in_every_state(scenario: str) -> None:
     assert result.violated is None, result.output
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("ablation", [one for one in ABLATIONS if one.rule in _SHOWN], ids=lambda one: one.rule)
 def test_without_a_rule_something_goes_wrong(ablation: Ablation) -> None:
