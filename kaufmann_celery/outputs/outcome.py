@@ -7,43 +7,12 @@ after a crash repeats the same bytes. A handled event that emits nothing has the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
-import fastavro
+import ormsgpack
 
 from kaufmann_celery.event import Headers
 from kaufmann_celery.transcoders.headers import size_of
-
-_RECORD = {
-    "type": "record",
-    "name": "Record",
-    "fields": [
-        {"name": "topic", "type": "string"},
-        {"name": "partition", "type": ["null", "int"]},
-        {"name": "spread", "type": "long"},
-        {"name": "key", "type": ["null", "bytes"]},
-        {"name": "value", "type": ["null", "bytes"]},
-        {"name": "headers", "type": {"type": "array", "items": {
-            "type": "record", "name": "Header",
-            "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": "bytes"}]}}},
-        {"name": "timestamp_ms", "type": "long"},
-        {"name": "kind", "type": "string"},
-    ],
-}  # fmt: skip
-
-_SCHEMA = fastavro.parse_schema(
-    {
-        "type": "record",
-        "name": "Outcome",
-        "fields": [
-            {"name": "error_type", "type": "string"},
-            {"name": "error", "type": "string"},
-            {"name": "attempts", "type": "int"},
-            {"name": "records", "type": {"type": "array", "items": _RECORD}},
-        ],
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +55,9 @@ class Outcome:
         """Return the outcome's bytes, empty where there is nothing to publish and nothing to say."""
         if not self.records and not self.failed:
             return b""
-        out = BytesIO()
-        fastavro.schemaless_writer(out, _SCHEMA, _as_dict(self))
-        return out.getvalue()
+        # A message may hold what UTF-8 cannot, such as a file name that was no text.
+        error = self.error.encode("utf-8", "backslashreplace").decode()
+        return ormsgpack.packb([[_fields(one) for one in self.records], self.error_type, error, self.attempts])
 
 
 HANDLED = Outcome()
@@ -98,33 +67,14 @@ def decode(data: bytes) -> Outcome:
     """Read an outcome back."""
     if not data:
         return HANDLED
-    fields: Any = fastavro.schemaless_reader(BytesIO(data), _SCHEMA, None)
-    records = tuple(_record(record) for record in fields["records"])
-    return Outcome(records, fields["error_type"], fields["error"], fields["attempts"])
+    records, *said = ormsgpack.unpackb(data)
+    return Outcome(tuple(map(_record, records)), *said)
 
 
-def _as_dict(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "error_type": outcome.error_type,
-        # A message may hold what UTF-8 cannot, such as a file name that was no text.
-        "error": outcome.error.encode("utf-8", "backslashreplace").decode(),
-        "attempts": outcome.attempts,
-        "records": [
-            {
-                "topic": record.topic,
-                "partition": record.partition,
-                "spread": record.spread,
-                "key": record.key,
-                "value": record.value,
-                "headers": [{"name": name, "value": value} for name, value in record.headers],
-                "timestamp_ms": record.timestamp_ms,
-                "kind": record.kind,
-            }
-            for record in outcome.records
-        ],
-    }
+def _fields(one: OutRecord) -> tuple[object, ...]:
+    return (one.topic, one.key, one.value, one.headers, one.timestamp_ms, one.partition, one.spread, one.kind)
 
 
-def _record(fields: dict[str, Any]) -> OutRecord:
-    headers = tuple((header["name"], header["value"]) for header in fields.pop("headers"))
-    return OutRecord(headers=headers, **fields)
+def _record(fields: list[Any]) -> OutRecord:
+    topic, key, value, headers, *others = fields
+    return OutRecord(topic, key, value, tuple(map(tuple, headers)), *others)
