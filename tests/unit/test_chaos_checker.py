@@ -207,6 +207,28 @@ class TestRepeats:
         evidence.lives.append(replace(life("ingester", 11), ended=START + 9.3, asked="SIGKILL", code="-9"))
         assert off(evidence) == {}
 
+    def test_what_was_not_committed_is_explained_as_well_where_its_partition_moved_with_the_loss(self) -> None:
+        evidence = good()
+        evidence.setting.max_demand = 1
+        evidence.runs += [run(number, at=9.25 - number, lasts=0.02, pid=22) for number in range(4)]
+        evidence.incidents.append(fault("redis-flushed", 9.2, lost_from=START + 9.2))
+        evidence.owners.append(Ownership(START + 9.22, 1, "two"))
+        assert off(evidence) == {REPEATS: 3}
+
+        evidence.owners.append(Ownership(START + 9.22, 0, "two"))
+        assert off(evidence) == {}
+
+    def test_the_first_run_of_a_process_that_wakes_is_explained(self) -> None:
+        """It had asked the ledger before it stood still, and the handler was called after."""
+        evidence = good()
+        evidence.runs.append(run(4, at=10.2, lasts=0.02, pid=22))
+        evidence.published[4] = output(4)
+        evidence.incidents.append(fault("child-freeze", 3.9, frozen=[22], ended=START + 14.1))
+        assert off(evidence) == {}
+
+        evidence.runs.append(run(5, at=9.15, lasts=0.02, pid=22))
+        assert off(evidence) == {REPEATS: 1}
+
 
 class TestOutputs:
     def copied(self, **copy: object) -> Evidence:
@@ -220,6 +242,15 @@ class TestOutputs:
 
         assert off(evidence) == {}
         assert judged(evidence)[OUTPUTS].figures["duplicates"] == 1
+
+    def test_a_copy_by_one_that_kafka_could_not_hear_is_explained(self) -> None:
+        evidence = self.copied()
+        evidence.lives[-1] = life("ingester", 11)
+        evidence.incidents.append(fault("kafka-away", -6.0, away="kafka"))
+        assert off(evidence) == {OUTPUTS: 1}
+
+        evidence.incidents.append(fault("kafka-away", -4.0, away="kafka"))
+        assert off(evidence) == {}
 
     def test_a_copy_without_a_cause_is_off(self) -> None:
         evidence = self.copied()
@@ -351,6 +382,16 @@ class TestOrder:
     def test_repeats_after_a_loss_go_back_without_being_out_of_order(self) -> None:
         evidence = good(ordering="key")
         evidence.runs += [run(number, at=9.25 - number + number / 100, lasts=0.005, pid=22) for number in range(4)]
+        evidence.incidents.append(fault("redis-flushed", 9.2, lost_from=START + 9.2))
+
+        assert off(evidence) == {}
+
+    def test_a_repeat_after_a_loss_may_need_its_retries_again(self) -> None:
+        evidence = good(ordering="key")
+        evidence.sent[4] = replace(evidence.sent[4], kind="flaky")
+        evidence.runs[4:5] = [run(4, status="retry"), run(4, at=0.3, lasts=0.05)]
+        evidence.published[4] = output(4, at=0.4)
+        evidence.runs += [run(4, at=5.25, lasts=0.01, status="retry", pid=22), run(4, at=5.4, lasts=0.01, pid=22)]
         evidence.incidents.append(fault("redis-flushed", 9.2, lost_from=START + 9.2))
 
         assert off(evidence) == {}

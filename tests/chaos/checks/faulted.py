@@ -11,6 +11,8 @@ from tests.chaos.journal import Run
 
 #: Seconds from a signal until the process has surely heard it, and from a look at the clock to the next line.
 _SLACK_S = 0.1
+#: Seconds from a process' waking until it has called a handler that it was about to call.
+_WOKEN_S = 0.5
 #: A task reports what it has done at least so often, in seconds, and a report takes at most so long while all is well:
 #: what is published is encoded first, and for that a new process asks for schemas.
 _REPORT_EVERY_S, _REPORT_S = 0.05, 10.0
@@ -61,6 +63,18 @@ class Faulted:
                 return Interruption("death", at, run.started)
         return self._freeze_of(run, until)
 
+    def was_about_to_run(self, run: Run) -> bool:
+        """Return whether its process may have stood still just before the handler was called, past its lease.
+
+        It had asked the ledger then, and asks no more when it wakes: one run, the first one.
+        """
+        same = self._by_pid[run.pid]
+        return any(
+            self._is_long(freeze) and freeze.ended - _SLACK_S <= run.started <= freeze.ended + _WOKEN_S
+            and not any(freeze.ended <= one.started < run.started for one in same)
+            for freeze in self._freezes[run.pid]
+        )  # fmt: skip
+
     def effective_end(self, run: Run) -> float:
         """Return when a run stopped doing anything that counts: what a zombie does after its lease does not."""
         interruption = self.interruption(run)
@@ -72,11 +86,13 @@ class Faulted:
     def _freeze_of(self, run: Run, until: float) -> Interruption | None:
         lease_s = self._setting.lease_s
         for freeze in self._freezes[run.pid]:
-            is_long = freeze.ended - freeze.began >= lease_s * _LEASE_LEFT - _LEASE_SLACK_S
-            if is_long and run.started - _SLACK_S <= freeze.ended and freeze.began <= until:
+            if self._is_long(freeze) and run.started - _SLACK_S <= freeze.ended and freeze.began <= until:
                 after = max(run.started, freeze.began) + lease_s * _LEASE_LEFT - _LEASE_SLACK_S
                 return Interruption("freeze", freeze.began, after)
         return None
+
+    def _is_long(self, freeze: Incident) -> bool:
+        return freeze.ended - freeze.began >= self._setting.lease_s * _LEASE_LEFT - _LEASE_SLACK_S
 
     def _reported_by(self, run: Run) -> float:
         """Return when the ledger has surely heard of the run's end."""

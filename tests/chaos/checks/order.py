@@ -42,7 +42,10 @@ def _lanes(index: Index, by: str) -> dict[object, list[Place]]:
 
 def _check_lane(places: list[Place], index: Index, faulted: Faulted, repeats: Repeats, verdict: Verdict) -> None:
     all_runs = [(at, run) for at, place in enumerate(places) for run in index.runs.get(place, ())]
-    counted = [(at, run) for at, run in all_runs if run.run not in repeats.explained_by_loss]
+    counted = [
+        (at, run) for at, run in all_runs
+        if run.run not in repeats.explained_by_loss and not faulted.was_about_to_run(run)
+    ]  # fmt: skip
     ends = [_ended(place, index) for place in places]
     highest, busy_until, busy = -1, 0.0, ""
     for at, run in sorted(counted, key=lambda one: one[1].started):

@@ -12,8 +12,8 @@ from tests.chaos.checks.verdict import RETRIES, Index, Verdict, name_of
 from tests.chaos.evidence import Incident, Place
 from tests.chaos.journal import Run
 
-#: Seconds before and after a loss of Redis' data within which the end of an ingester belongs to it: until the others
-#: have heard of its end they cannot have taken over what it knew.
+#: Seconds before and after a loss of Redis' data within which an ingester's end, or a partition's move, belongs to it:
+#: until the others have heard of it they cannot have taken over what was known.
 _NEAR_S = 20.0
 #: A task has its leases this long before its first run begins, at most, in seconds.
 _BEGIN_S = 0.1
@@ -35,7 +35,7 @@ class Repeats:
     @cached_property
     def explained_by_loss(self) -> set[str]:
         """Names of the runs that are repeats because Redis lost data."""
-        return {run.run for runs in self._index.runs.values() for run, _ in self._after_loss(runs)}
+        return {run.run for runs in self._index.runs.values() for run in self._after_loss(runs)}
 
     def verdict(self) -> Verdict:
         """Return the repeats that nothing explains."""
@@ -62,21 +62,28 @@ class Repeats:
         interruption = self._faulted.interruption(before)
         if interruption is not None and run.started >= interruption.repeat_after:
             verdict.count_in(f"repeats after a {interruption.kind}")
+        elif self._faulted.was_about_to_run(run):
+            verdict.count_in("repeats by one that stood still")
         elif (loss := self._loss_between(before, run)) is None:
             verdict.add(self._say(place, before, run, "no fault explains it"))
         elif self._was_committed(place, loss):
             verdict.add(self._say(place, before, run, f"committed before {loss.kind}"))
         else:
             verdict.count_in("repeats after a loss")
-            if not self._died_with_it(place, loss):
+            if not self._was_let_go_with_it(place, loss):
                 budget[self._losses.index(loss)] += 1
 
     def _retries(self, place: Place) -> int:
         return RETRIES.get(self._index.sent[place].kind, 0) if place in self._index.sent else 0
 
-    def _after_loss(self, runs: list[Run]) -> list[tuple[Run, Incident]]:
-        pairs = [(run, self._loss_between(before, run)) for before, run in pairwise(runs)]
-        return [(run, loss) for run, loss in pairs if loss is not None]
+    def _after_loss(self, runs: list[Run]) -> list[Run]:
+        """Return the runs that repeat what was lost, and those that follow because one of these did not succeed."""
+        found: list[Run] = []
+        for before, run in pairwise(runs):
+            follows = before in found and before.status != "ok"
+            if follows or self._loss_between(before, run) is not None:
+                found.append(run)
+        return found
 
     def _loss_between(self, before: Run, run: Run) -> Incident | None:
         """Return the last loss that fell between two runs, or into the first, or into the task that brought it.
@@ -93,14 +100,17 @@ class Repeats:
     def _was_committed(self, place: Place, loss: Incident) -> bool:
         return self._covered_at.get(place, float("inf")) < (loss.lost_from or 0.0)
 
-    def _died_with_it(self, place: Place, loss: Incident) -> bool:
-        """Return whether the event was finished and not committed when an ingester ended around the loss."""
+    def _was_let_go_with_it(self, place: Place, loss: Incident) -> bool:
+        """Return whether the event was finished and not committed when its ingester ended, or lost the partition,
+        around the loss: then neither memory nor ledger nor Kafka knew of it.
+        """
         finished = self._index.finished_at.get(place, float("inf"))
         covered = self._covered_at.get(place, float("inf"))
+        moved = [(one.at, one.at) for one in self._index.evidence.owners if one.partition == place[0]]
         return any(
             began <= loss.ended + _NEAR_S and ended >= (loss.lost_from or 0.0) - _NEAR_S
             and finished <= ended and covered >= began
-            for began, ended in self._ends
+            for began, ended in (*self._ends, *moved)
         )  # fmt: skip
 
     def _check_budget(self, loss: Incident, count: int, verdict: Verdict) -> None:
