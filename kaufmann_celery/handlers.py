@@ -17,6 +17,9 @@ _MOST_REMEMBERED = 10_000
 
 ERROR_PREFIX = "event.error."
 
+#: A rate limit as Celery reads it.
+_RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -41,6 +44,20 @@ class Options:
         """Events in one task at most; 1 where Celery's limits apply, for they apply to the task."""
         limited = self.rate_limit is not None or self.time_limit is not None or self.soft_time_limit is not None
         return 1 if limited else self.batch
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong with the values, `batch must be a whole number from 1 on`."""
+        for name, whole, least in (("max_retries", self.retry.max_retries, 0), ("batch", self.batch, 1)):
+            if whole is not None and not (isinstance(whole, int) and whole >= least):
+                yield f"{name} must be a whole number from {least} on"
+        for name, seconds in (
+            ("retry_backoff", self.retry.retry_backoff), ("retry_backoff_max", self.retry.retry_backoff_max),
+            ("soft_time_limit", self.soft_time_limit), ("time_limit", self.time_limit),
+        ):  # fmt: skip
+            if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
+                yield f"{name} must be a number of seconds"
+        if self.rate_limit is not None and not _RATE.fullmatch(str(self.rate_limit)):
+            yield "rate_limit must be as Celery has it, such as 10/s, 10/m or 10/h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +123,10 @@ class Handlers:
             return found
 
     def check(self) -> None:
-        """Raise `ConfigError` where a name was registered twice."""
-        if self._twice:
-            raise ConfigError("\n".join(self._twice))
+        """Raise `ConfigError` where a name was registered twice, or an option has a value that it cannot have."""
+        wrong = [f"{one.pattern}: {fault} (at {one.source})" for one in self for fault in one.options.faults()]
+        if faults := [*self._twice, *wrong]:
+            raise ConfigError("\n".join(faults))
 
     def __iter__(self) -> Iterator[Handler]:
         yield from self._exact.values()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kaufmann_celery import Kaufmann
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.handlers import Handler, Handlers, Options, is_glob
 
@@ -74,6 +75,30 @@ def test_a_name_registered_twice_is_found_by_check() -> None:
     with pytest.raises(ConfigError, match=r"a is registered twice.*\n.*b\.\* is registered twice"):
         handlers.check()
     assert len(handlers) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_retries", "3"), ("max_retries", -1), ("max_retries", 1.5), ("batch", 0), ("batch", "10"),
+        ("retry_backoff", "1"), ("retry_backoff", -1), ("retry_backoff_max", "60"),
+        ("soft_time_limit", "5"), ("time_limit", -1), ("rate_limit", "abc"), ("rate_limit", "10/x"),
+    ],
+)  # fmt: skip
+def test_an_option_with_a_value_that_it_cannot_have_is_found_by_check(option: str, value: Any) -> None:
+    kaufmann = Kaufmann("orders")
+    kaufmann.on("order.placed", **{option: value})(anything)
+
+    with pytest.raises(ConfigError, match=rf"^order\.placed: {option} must be .* \(at .*test_handlers\.py:\d+\)$"):
+        kaufmann.handlers.check()
+
+
+def test_options_that_they_can_have_are_no_fault() -> None:
+    kaufmann = Kaufmann("orders")
+    kaufmann.on("a", max_retries=0, retry_backoff=0.5, retry_backoff_max=10, rate_limit="10/m", batch=1)(anything)
+    kaufmann.on("b", retry_backoff=False, soft_time_limit=1.5, time_limit=2, rate_limit="0.5/s")(anything)
+
+    kaufmann.handlers.check()
 
 
 def test_a_name_registered_twice_is_named_with_both_places() -> None:
