@@ -16,7 +16,7 @@ from celery import Celery, signals
 from kaufmann_celery.config import Config, load_config
 from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
-from kaufmann_celery.handlers import Handler, Handlers, Options
+from kaufmann_celery.handlers import Handler, Handlers, Options, check_names
 from kaufmann_celery.middleware import Middleware
 from kaufmann_celery.tasks import celery_app
 from kaufmann_celery.tasks.retries import RetryPolicy
@@ -76,6 +76,7 @@ class Kaufmann:
         retries. A hard `time_limit` ends the process; the event is then a failure like another. `batch`: most events
         in one task, None as many as pay.
         """
+        check_names(names, "on")
         retry = RetryPolicy(
             max_retries=max_retries,
             retry_backoff=retry_backoff,
@@ -103,6 +104,7 @@ class Kaufmann:
 
     def on_error(self, *names: str) -> Callable[[Function], Function]:
         """Be told, by an `ErrorEvent`, of events of *names* (or globs) that failed for good or could not be decoded."""
+        check_names(names, "on_error")
 
         def register(function: Function) -> Function:
             for name in names:
@@ -249,7 +251,11 @@ class Kaufmann:
                 raise
             self._import_fault = f"event_handler_mod: there is no module {name}"
             return
-        for event in getattr(module, "EVENTS", ("*",)):
+        if not callable(getattr(module, "given_event", None)):
+            self._import_fault = f"event_handler_mod: {name} has no given_event(event)"
+            return
+        events = getattr(module, "EVENTS", "*")
+        for event in (events,) if isinstance(events, str) else events:
             self._register(Handler(event, module.given_event))
             self._error_handlers.add(Handler(event, module.given_event))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Any
@@ -83,6 +83,12 @@ class Handler:
         """Where the function is defined, `service.py:12`."""
         code = getattr(inspect.unwrap(self.function), "__code__", None)
         return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self.function)
+
+
+def check_names(names: Sequence[object], decorator: str) -> None:
+    """Raise `TypeError` where *names* are none: a decorator without its brackets is given the function."""
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f'{decorator} takes names of events: @kaufmann.{decorator}("order.placed")')
 
 
 def is_glob(pattern: str) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from kaufmann_celery import ConfigError, Kaufmann
+from tests.unit.cli_module import ServiceModule
 
 
 def test_an_event_handler_mod_that_is_no_module_is_a_fault_among_the_others() -> None:
@@ -17,6 +21,36 @@ def test_an_event_handler_mod_that_is_no_module_is_a_fault_among_the_others() ->
 
     assert "event_handler_mod: there is no module nowhere.handlers" in str(raised.value)
     assert "order.placed is registered twice" in str(raised.value)
+
+
+def test_an_event_handler_mod_without_given_event_is_a_fault_among_the_others() -> None:
+    kaufmann = Kaufmann("orders", event_handler_mod="json.decoder")
+    kaufmann.on("order.placed")(print)
+    kaufmann.on("order.placed")(print)
+
+    with pytest.raises(
+        ConfigError, match=r"json\.decoder has no given_event\(event\)\norder\.placed is registered twice"
+    ):
+        kaufmann.load()
+
+
+def test_events_of_an_event_handler_mod_may_be_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ServiceModule(tmp_path, monkeypatch)
+    name = module.write('def given_event(event): ...\n\nEVENTS = ("order.placed")  # no tuple')
+    kaufmann = Kaufmann("orders", event_handler_mod=name)
+
+    kaufmann.load()
+
+    assert [one.pattern for one in kaufmann.handlers] == ["order.placed"]
+
+
+@pytest.mark.parametrize("decorator", ["on", "on_error"])
+@pytest.mark.parametrize("names", [(), (print,), ("",), (["order.placed"],)])
+def test_a_decorator_without_names_is_refused(decorator: str, names: Any) -> None:
+    with pytest.raises(
+        TypeError, match=rf'^{decorator} takes names of events: @kaufmann\.{decorator}\("order\.placed"\)$'
+    ):
+        getattr(Kaufmann("orders"), decorator)(*names)
 
 
 def test_functions_that_are_not_there_are_faults_among_each_other() -> None:
