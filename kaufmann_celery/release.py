@@ -1,4 +1,7 @@
-"""What a release does before its processes start: schemas to the registry, a service's state made anew."""
+"""What a release does before its processes start: schemas to the registry, a service's state made anew.
+
+*app* is the service's `Kaufmann`, or the Celery app that runs it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from kaufmann_celery.errors import ConfigError, EventError, UnavailableError
 from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound, SchemaRegistry, SchemaRejected
 from kaufmann_celery.registry.local_schemas import FileFault, LocalSchemas, shipped_error_schema
+from kaufmann_celery.tasks.celery_app import ServiceApp, kaufmann_of
 from kaufmann_celery.transcoders.avro_compatibility import misfits
 from kaufmann_celery.transcoders.avro_parse import ParsedSchema, parse
 
 if TYPE_CHECKING:
-    from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.operations.reinit import Replayed
 
 _ERROR_SUBJECT = "event.error"
@@ -61,7 +64,7 @@ class ReleaseInterrupted(UnavailableError):
         self.reports = list(reports)
 
 
-def migrate_schemas(app: Kaufmann, *, check: bool = False, compatibility: str | None = None) -> list[SchemaReport]:
+def migrate_schemas(app: ServiceApp, *, check: bool = False, compatibility: str | None = None) -> list[SchemaReport]:
     """Register the schemas under `schema_path`, `event_metadata` first, and `event.error` where there is none.
 
     All are checked before any is registered; where one is at fault, none is. *check* registers nothing.
@@ -72,8 +75,9 @@ def migrate_schemas(app: Kaufmann, *, check: bool = False, compatibility: str | 
     """
     if compatibility not in (None, *LEVELS):
         raise ConfigError(f"compatibility must be one of {', '.join(LEVELS)}")
-    registry = SchemaRegistry(app.config.schema_registry_url)
-    local, faults = LocalSchemas.and_faults(app.config.schema_path)
+    config = kaufmann_of(app).config
+    registry = SchemaRegistry(config.schema_registry_url)
+    local, faults = LocalSchemas.and_faults(config.schema_path)
     schemas = _schemas(local)
     if _ERROR_SUBJECT not in schemas and not _versions(registry, _ERROR_SUBJECT):
         schemas[_ERROR_SUBJECT] = (None, shipped_error_schema())
@@ -91,15 +95,16 @@ def migrate_schemas(app: Kaufmann, *, check: bool = False, compatibility: str | 
     return reports
 
 
-def reset_schemas(app: Kaufmann, *, check: bool = False) -> list[SchemaReport]:
+def reset_schemas(app: ServiceApp, *, check: bool = False) -> list[SchemaReport]:
     """Delete the subjects of `schema_path` from the registry, all versions and for good, and register them anew.
 
     Records that were written by a deleted version can be read no more, unless it is one of those registered now.
     Where a file is at fault nothing is deleted, and nothing with *check* either. Blocks and raises as
     `migrate_schemas`; called again after an interruption, it goes on.
     """
-    registry = SchemaRegistry(app.config.schema_registry_url)
-    local, faults = LocalSchemas.and_faults(app.config.schema_path)
+    config = kaufmann_of(app).config
+    registry = SchemaRegistry(config.schema_registry_url)
+    local, faults = LocalSchemas.and_faults(config.schema_path)
     schemas = _schemas(local)
     reports = {
         subject: _to_be_reset(registry, subject, file, schema) for subject, (file, schema) in schemas.items()
@@ -117,7 +122,7 @@ def reset_schemas(app: Kaufmann, *, check: bool = False) -> list[SchemaReport]:
 
 
 def reinit_service(
-    app: Kaufmann,
+    app: ServiceApp,
     starting_offset: str | int = "earliest",
     target_offset: str | int = "latest",
     publish: bool = False,  # noqa: FBT001, FBT002 - KaufmannEx's arguments, in its order
@@ -134,8 +139,9 @@ def reinit_service(
     from kaufmann_celery.operations.progress import SaidNowAndThen, logged
     from kaufmann_celery.operations.reinit import plan_reinit, reinit
 
-    plan = plan_reinit(app, Asked(str(starting_offset), str(target_offset), publish))
-    return reinit(app, plan, tell=SaidNowAndThen(plan.left, logged("reinit")))
+    kaufmann = kaufmann_of(app)
+    plan = plan_reinit(kaufmann, Asked(str(starting_offset), str(target_offset), publish))
+    return reinit(kaufmann, plan, tell=SaidNowAndThen(plan.left, logged("reinit")))
 
 
 class _Checks:

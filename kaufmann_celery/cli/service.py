@@ -30,19 +30,16 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def service(ctx: click.Context) -> Kaufmann:
     """Import the app that `-A` names and return its `Kaufmann`. Raises click's `UsageError`."""
     app = _app(ctx)
-    from kaufmann_celery.app import Kaufmann
-    from kaufmann_celery.tasks.celery_app import service_of
+    from kaufmann_celery.tasks.celery_app import kaufmann_of
 
-    if isinstance(app, Kaufmann):
-        return app
-    found = service_of(app) if hasattr(app, "__dict__") else None
-    if found is None:
+    try:
+        return kaufmann_of(app)
+    except TypeError:
         raise click.UsageError(
             "this Celery app has no Kaufmann service. In the module that -A names, write: "
             'kaufmann = Kaufmann("orders"); celery = kaufmann.celery',
             ctx,
-        )
-    return found
+        ) from None
 
 
 def load(kaufmann: Kaufmann) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from celery import Celery
@@ -14,6 +14,9 @@ from kaufmann_celery.errors import ConfigError
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.config import Config
+
+#: A service as users hand it over: its `Kaufmann`, or the Celery app that runs it.
+ServiceApp: TypeAlias = "Kaufmann | Celery"
 
 #: Attribute of a Celery app by which its service is found.
 _ATTRIBUTE = "kaufmann"
@@ -72,6 +75,16 @@ def attach(kaufmann: Kaufmann, app: Celery) -> None:
 def service_of(app: Celery) -> Kaufmann | None:
     """Return the service of *app*, None where it has none."""
     found: Kaufmann | None = app.__dict__.get(_ATTRIBUTE)
+    return found
+
+
+def kaufmann_of(app: ServiceApp) -> Kaufmann:
+    """Return the service that *app* is, or that it runs. Raises `TypeError` where it is neither."""
+    from kaufmann_celery.app import Kaufmann
+
+    found = service_of(app) if isinstance(app, Celery) else app
+    if not isinstance(found, Kaufmann):
+        raise TypeError(f"expected the service's Kaufmann object or its Celery app, got {type(app).__name__}")
     return found
 
 

@@ -8,13 +8,13 @@ from operator import methodcaller
 from typing import Self
 from uuid import uuid4
 
-from kaufmann_celery.app import Kaufmann
 from kaufmann_celery.errors import EncodeError, EventError
 from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
 from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.outputs.composing import utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
+from kaufmann_celery.tasks.celery_app import ServiceApp, kaufmann_of
 from kaufmann_celery.testing.emissions import ANY, Emissions, Emitted
 from kaufmann_celery.testing.reading_back import Record, is_json
 from kaufmann_celery.testing.schema_files import SchemaFiles
@@ -33,15 +33,13 @@ _MOST_TRAIL = 8
 class MockBus:
     """One service under test. Use it in a `with` block, or the pytest fixture `kaufmann_bus`.
 
-    *kaufmann* is the service's `Kaufmann` object; its settings count, but for the addresses, which nothing connects
-    to. Schemas come from `schema_path`. Events are handled at once, in the calling thread. Raises `ConfigError` where
-    settings or handlers are wrong.
+    *app* is the service's `Kaufmann` object, or its Celery app; its settings count, but for the addresses, which
+    nothing connects to. Schemas come from `schema_path`. Events are handled at once, in the calling thread. Raises
+    `ConfigError` where settings or handlers are wrong.
     """
 
-    def __init__(self, kaufmann: Kaufmann) -> None:
-        if not isinstance(kaufmann, Kaufmann):
-            raise TypeError(f"MockBus needs the service's Kaufmann object, got {type(kaufmann).__name__}")
-        self._kaufmann = kaufmann
+    def __init__(self, app: ServiceApp) -> None:
+        self._kaufmann = kaufmann = kaufmann_of(app)
         self._service = ServiceInMemory(kaufmann)
         self._schemas = SchemaFiles(kaufmann)
         self._hooks = Hooks(kaufmann.middleware, "publish")

@@ -24,17 +24,19 @@ _NO_APP = """kaufmann_bus needs to know the service: define a fixture kaufmann_a
 
 @pytest.fixture
 def kaufmann_app() -> Kaufmann:
-    """Return the service under test, its `Kaufmann` object. Defined by the user."""
+    """Return the service under test, its `Kaufmann` object or its Celery app. Defined by the user."""
     pytest.fail(_NO_APP, pytrace=False)
 
 
 @pytest.fixture
 def kaufmann_bus(kaufmann_app: object) -> Iterator[MockBus]:
     """Return a `MockBus` over the fixture `kaufmann_app`, for one test."""
+    from celery import Celery
+
     from kaufmann_celery import ConfigError, Kaufmann
     from kaufmann_celery.testing import MockBus
 
-    if not isinstance(kaufmann_app, Kaufmann):
+    if not isinstance(kaufmann_app, Kaufmann | Celery):
         got = type(kaufmann_app).__name__
         pytest.fail(f"the fixture kaufmann_app has to return the service's Kaufmann object, got {got}", pytrace=False)
     try:

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from celery import current_task
+from celery import Celery, current_task
 
 from kaufmann_celery import ConfigError, ErrorEvent, Event, Kaufmann, Output, Retry
 from kaufmann_celery.errors import EncodeError
@@ -641,8 +641,17 @@ def test_faults_of_settings_and_handlers_are_found_first(scene: Scene) -> None:
 
 
 def test_what_is_no_service_is_refused(scene: Scene) -> None:
-    with pytest.raises(TypeError, match="needs the service's Kaufmann object, got Celery"):
-        MockBus(scene.kaufmann.celery)
+    with pytest.raises(TypeError, match="expected the service's Kaufmann object or its Celery app, got Celery"):
+        MockBus(Celery())
+
+
+def test_a_service_may_be_named_by_its_celery_app(scene: Scene) -> None:
+    scene.on("order.placed")(confirm)
+    bus = MockBus(scene.kaufmann.celery)
+
+    bus.given_event("order.placed", {"order_id": "1"})
+
+    bus.then_event("order.confirmed")
 
 
 def test_two_buses_know_nothing_of_each_other(scene: Scene) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from kaufmann_celery import Kaufmann
 from kaufmann_celery.errors import ConfigError, UnavailableError
@@ -43,6 +44,15 @@ def states(reports: list[SchemaReport]) -> dict[str, str]:
 
 def reasons(reports: list[SchemaReport]) -> dict[str, tuple[str, ...]]:
     return {report.subject: report.reasons for report in reports if report.reasons}
+
+
+def test_the_service_may_be_named_by_its_celery_app(service: Kaufmann, tmp_path: Path) -> None:
+    write(tmp_path, a=record(x="int"))
+
+    assert states(migrate_schemas(service.celery)) == {"a": "registered"}
+    assert states(reset_schemas(service.celery)) == {"a": "reset"}
+    with pytest.raises(TypeError, match="expected the service's Kaufmann object or its Celery app, got Celery"):
+        migrate_schemas(Celery())
 
 
 def test_the_metadata_comes_first_and_the_error_schema_where_there_is_none(
