@@ -117,7 +117,7 @@ class Kaufmann:
         """Publish an event; *options* are those of `Output`.
 
         Inside a handler it is sent if and only if the handler succeeds, and None is returned. Outside it is sent at
-        once: blocks until Kafka acknowledges, and returns the position, or raises `PublishError` or `EncodeError`.
+        once: blocks until Kafka acknowledges, and returns the position, or raises `PublishError`.
         Any thread of any process may call it, also after a fork.
         """
         from kaufmann_celery.handle import emitting

@@ -5,11 +5,11 @@ KaufmannError
 ├── UnavailableError        a service does not answer; nothing is wrong with the event: wait and retry (69)
 ├── EventError              something is wrong with this one event: it becomes an error event
 │   ├── DecodeError         its bytes cannot be read
-│   ├── EncodeError         an output does not fit its schema, or has none
+│   ├── EncodeError         an output does not fit its schema, or has none; a PublishError too
 │   ├── EventTooLarge       larger than max_event_bytes
 │   └── WorkerDied          its handler took the worker process down max_attempts times
 ├── ConsumerError           Kafka will not let this ingester consume: not authorized, for instance
-├── PublishError            Kafka refused a record, or did not acknowledge it in time
+├── PublishError            Kafka refused a record, or did not acknowledge it in time; or it cannot be encoded
 │   └── RefusedForGood      and will never take it: the event that emitted it fails
 └── LocalStackError         a process of the local stack did not start
 
@@ -40,11 +40,15 @@ class EventError(KaufmannError):
     """Something is wrong with this one event, so it becomes an error event."""
 
 
+class PublishError(KaufmannError):
+    """Kafka refused the record, or did not acknowledge it in time."""
+
+
 class DecodeError(EventError):
     """The record's bytes cannot be read. Its error event names the position."""
 
 
-class EncodeError(EventError):
+class EncodeError(EventError, PublishError):
     """An output does not fit its schema, or has none. Register it with `kaufmann migrate-schemas`."""
 
 
@@ -58,10 +62,6 @@ class WorkerDied(EventError):
 
 class ConsumerError(KaufmannError):
     """Kafka will not let this ingester consume. Check the group's and the topics' permissions."""
-
-
-class PublishError(KaufmannError):
-    """Kafka refused the record, or did not acknowledge it in time."""
 
 
 class RefusedForGood(PublishError):

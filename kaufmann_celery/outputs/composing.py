@@ -64,6 +64,7 @@ class Composer:
         *emitter* marks them as this group's own, so that its globs pass over them; *bounded* holds them to
         `max_event_bytes`. Raises `EncodeError`, `EventTooLarge`, or `UnavailableError` where the registry is away.
         """
+        _check(output)
         meta = self._metadata.of(output, message_id, now, cause)
         further = cause.headers + _headers(output.headers)
         if emitter:
@@ -158,6 +159,24 @@ def _output(value: Any) -> Output:
     raise TypeError(f"an output is (name, payload) or Output(...); got {type(value).__name__}")
 
 
+def _check(output: Output) -> None:
+    """Raise `EncodeError` where a field that goes into the record as it is has another type."""
+    for field, value, kind, expected in (
+        ("name", output.name, str, "text"), ("key", output.key, str, "text"),
+        ("partition", output.partition, int, "a whole number"),
+    ):  # fmt: skip
+        if value is not None and not isinstance(value, kind):
+            raise EncodeError(f"{field}: expected {expected}, got {type(value).__name__}")
+
+
 def _headers(given: Mapping[str, bytes | str] | Sequence[tuple[str, bytes]] | None) -> Headers:
     pairs: Iterable[tuple[str, bytes | str]] = given.items() if isinstance(given, Mapping) else given or ()
-    return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)
+    return tuple((name, _header(name, value)) for name, value in pairs)
+
+
+def _header(name: str, value: bytes | str) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, bytes):
+        raise EncodeError(f"headers: expected text or bytes for {name}, got {type(value).__name__}")
+    return value

@@ -12,7 +12,14 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kaufmann_celery.errors import EncodeError, EventTooLarge, PublishError, RefusedForGood, UnavailableError
+from kaufmann_celery.errors import (
+    EncodeError,
+    EventError,
+    EventTooLarge,
+    PublishError,
+    RefusedForGood,
+    UnavailableError,
+)
 from kaufmann_celery.event import Output, Position
 from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.outputs.composing import Composer, utc_now
@@ -57,7 +64,7 @@ class Publisher:
 
     def compose(self, output: Output) -> list[OutRecord]:
         """Return the records of *output*, encoded. Blocks on the schema registry; raises as `publish` does."""
-        with _translated(output.name):
+        with translated(output.name):
             return self._connections.composer.compose(
                 output, message_id=str(uuid.uuid4()), now=utc_now(), emitter=False
             )
@@ -83,7 +90,7 @@ class Publisher:
         Raises as `publish`.
         """
         transcoders = self._connections.transcoders
-        with _translated(output.name):
+        with translated(output.name):
             topic = self._connections.composer.topics(output)[0]
             avro = transcoders.avro
             if avro is None or transcoders.writer(output.name, topic, output.format) is not avro:
@@ -134,13 +141,18 @@ class _Connections:
 
 
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
+def translated(name: str) -> Iterator[None]:
+    """Raise what is wrong with an output of *name*, or keeps it from being composed, as a `PublishError`."""
     try:
         yield
     except SchemaNotFound as error:
         raise EncodeError(f"{name} has no schema: {error}") from error
     except EventTooLarge as error:
         raise RefusedForGood(str(error), too_large=True) from error
+    except EncodeError:
+        raise
+    except EventError as error:
+        raise EncodeError(f"{name}: {error}") from error
     except UnavailableError as error:
         raise PublishError(f"not published: {error}") from error
 

@@ -13,6 +13,7 @@ from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
 from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.outputs.composing import utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
+from kaufmann_celery.outputs.publisher import translated
 from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
 from kaufmann_celery.tasks.celery_app import ServiceApp, kaufmann_of
 from kaufmann_celery.testing.emissions import ANY, Emissions, Emitted
@@ -135,10 +136,11 @@ class MockBus:
 
     def publish(self, output: Output) -> Position:
         """Take what `kaufmann.publish` sends outside a handler, in a `with` block of this bus."""
-        try:
-            records = self._composed(output)
-        except SchemaNotFound as error:
-            raise EncodeError(self._schemas.missing(output.name)) from error
+        with translated(output.name):
+            try:
+                records = self._composed(output)
+            except SchemaNotFound as error:
+                raise EncodeError(self._schemas.missing(output.name)) from error
         return self._emit(records, ())[0]
 
     def _composed(self, output: Output, *, bounded: bool = True) -> list[OutRecord]:

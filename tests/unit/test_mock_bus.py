@@ -18,8 +18,7 @@ from uuid import UUID
 import pytest
 from celery import Celery, current_task
 
-from kaufmann_celery import ConfigError, ErrorEvent, Event, Kaufmann, Output, Retry
-from kaufmann_celery.errors import EncodeError
+from kaufmann_celery import ConfigError, ErrorEvent, Event, Kaufmann, Output, PublishError, Retry
 from kaufmann_celery.testing import MockBus
 
 
@@ -524,10 +523,12 @@ def test_what_is_published_outside_a_handler_is_taken_by_the_bus_in_its_block(sc
         position = scene.kaufmann.publish("order.placed", {"order_id": "A-1"})
         assert str(position) == "orders:0:0"
         bus.then_event("order.placed", {"order_id": "A-1"})
-        with pytest.raises(EncodeError, match=r"payload\.order_id"):
+        with pytest.raises(PublishError, match=r"payload\.order_id"):
             scene.kaufmann.publish("order.placed", {"order_id": 1})
-        with pytest.raises(EncodeError, match=r"there is neither order\.plced\.avsc"):
+        with pytest.raises(PublishError, match=r"there is neither order\.plced\.avsc"):
             scene.kaufmann.publish("order.plced", {})
+        with pytest.raises(PublishError, match="is larger than max_event_bytes"):
+            scene.kaufmann.publish("order.placed", {"order_id": "A" * 2**20})
         scene.kaufmann.publish("order.placed", {"order_id": "A-2"})
         bus.feed_back()
         bus.then_event("order.confirmed", {"order_id": "A-2"})

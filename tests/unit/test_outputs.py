@@ -119,6 +119,20 @@ class TestBytes:
         with pytest.raises(SchemaNotFound):
             scene.one("order.lost")
 
+    @pytest.mark.parametrize(
+        ("field", "value", "said"),
+        [
+            ("key", 17, "key: expected text, got int"),
+            ("key", b"k1", "key: expected text, got bytes"),
+            ("partition", "1", "partition: expected a whole number, got str"),
+            ("headers", {"a": 1}, "headers: expected text or bytes for a, got int"),
+            ("headers", [("a", None)], "headers: expected text or bytes for a, got NoneType"),
+        ],
+    )
+    def test_a_field_of_another_type_is_an_encode_error(self, scene: Scene, field: str, value: Any, said: str) -> None:
+        with pytest.raises(EncodeError, match=f"^{said}$"):
+            scene.one(**{field: value})
+
     def test_a_registry_that_is_away_is_no_fault_of_the_output(self, scene: Scene) -> None:
         scene.memory.away = True
         with pytest.raises(UnavailableError):
