@@ -81,7 +81,7 @@ class _Outputs:
 
         try:
             payload = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EncodeError(f"the payload is not JSON: {error}") from None
         return replace(self._template, payload=self._converted(payload))
 

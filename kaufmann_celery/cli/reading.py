@@ -38,6 +38,7 @@ def _place(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with what arrives; end with Ctrl-C.")
 @click.option("--name", "pattern", metavar="GLOB", default="*", help="Only events whose name matches.")
+@click.option("--json", is_flag=True, expose_value=False, help="As JSON lines, which they are in any case.")
 @click.pass_context
 def events(
     ctx: click.Context, place: tuple[str, int | None, int | None], count: int | None, follow: bool, pattern: str  # noqa: FBT001 - click calls it by name

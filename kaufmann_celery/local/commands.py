@@ -74,9 +74,14 @@ def status(directory: Path, as_json: bool) -> None:  # noqa: FBT001 - click call
 
 @local.command()
 @_directory
-def env(directory: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON, one object.")
+def env(directory: Path, as_json: bool) -> None:  # noqa: FBT001 - click calls it by name
     """Print the settings of the running stack, for `eval "$(kaufmann local env)"`."""
-    _print_settings(LocalStack(directory).env())
+    settings = LocalStack(directory).env()
+    if as_json:
+        click.echo(json.dumps(settings, indent=2))
+    else:
+        _print_settings(settings)
 
 
 @local.command()

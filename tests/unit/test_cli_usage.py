@@ -70,6 +70,17 @@ def test_what_needs_no_service_imports_neither_celery_nor_kafka(arguments: list[
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "config", "handlers", "status", "events", "migrate-schemas", "errors list", "errors show", "local status",
+        "local env",
+    ],
+)  # fmt: skip
+def test_a_command_that_reads_takes_json(command: str) -> None:
+    assert "--json" in run(*command.split(), "--help").stdout
+
+
 def test_a_command_without_an_app_is_wrong_usage() -> None:
     result = run("config", APP="", CELERY_APP="")
 
@@ -190,6 +201,14 @@ def test_a_payload_file_that_is_missing_is_wrong_usage(module: ServiceModule) ->
     assert "cannot read missing.json" in result.stderr
 
 
+@pytest.mark.parametrize("payload", ["{order_id: 17}", "", "[" * 100_000])
+def test_a_payload_that_is_no_json_is_told(module: ServiceModule, payload: str) -> None:
+    result = run("-A", module.write(_SERVICE), "publish", "order.placed", "--payload", payload)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the payload is not JSON: ")
+
+
 def test_a_registry_that_is_away_exits_with_69(module: ServiceModule) -> None:
     name = module.write(_SERVICE)
     away = {"KAUFMANN_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"}
@@ -205,6 +224,7 @@ def test_a_registry_that_is_away_exits_with_69(module: ServiceModule) -> None:
     "command",
     [
         ["events", "orders"],
+        ["events", "orders", "--json"],
         ["status"],
         ["offsets", "reset", "--to-latest"],
         ["reinit-service", "--execute"],
