@@ -169,9 +169,18 @@ class Decoder:
             return name or None, key or None
         whole = record.key.decode("utf-8", "replace")
         name, _, key = whole.partition("#")
-        if self._handlers.match(name) is not None:
+        if is_named_by_key(self._handlers, name, ce_type):
             return name, key or None
-        return _text(ce_type, "ce_type header"), whole
+        return _text(ce_type, "ce_type header"), whole or None
+
+
+def is_named_by_key(handlers: Handlers, name: str, ce_type: bytes) -> bool:
+    """Return whether *name*, of the record key, is the event's, though there is a `ce_type`: a key may be any text."""
+    by_key, by_type = handlers.match(name), handlers.match(ce_type.decode("utf-8", "replace"))
+    if not name or by_key is None:
+        return False
+    # A glob takes any text for a name, and catches what no exact name does.
+    return not by_key.is_glob or by_type is None or by_type.is_glob
 
 
 def _is_name(name: str) -> bool:

@@ -110,9 +110,13 @@ class EventDecoder:
         return record._replace(key=None) if self._by_header(record) else record
 
     def _by_header(self, record: Any) -> bool:
-        if "ce_type" not in dict(record.headers) or record.key is None:
+        from kaufmann_celery.decode import is_named_by_key
+
+        ce_type = dict(record.headers).get("ce_type")
+        if ce_type is None or record.key is None:
             return False
-        return self._wanted.match(record.key.decode("utf-8", "replace").partition("#")[0]) is None
+        name = record.key.decode("utf-8", "replace").partition("#")[0]
+        return not is_named_by_key(self._wanted, name, ce_type)
 
 
 def _print(decode: EventDecoder, records: Iterator[Any], pattern: str, count: int | None) -> None:

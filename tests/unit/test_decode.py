@@ -82,6 +82,7 @@ class TestName:
             (b"k1#2", (("ce_type", b"order.placed"),), "order.placed", "k1#2"),
             (b"order.placed#k1", (("ce_type", b"order.paid"),), "order.placed", "k1"),
             (b"\xff\xfe", (("ce_type", b"order.placed"),), "order.placed", "\ufffd\ufffd"),
+            (b"", (("ce_type", b"order.placed"),), "order.placed", None),
             (None, (BY_ID["placed"],), "schema.placed", None),
             (b"#k1", (BY_ID["placed"],), "schema.placed", "k1"),
         ],
@@ -95,6 +96,20 @@ class TestName:
         assert decoded.handler is not None
         assert decoded.handler.pattern == name
         assert decoded.payload() == {"item": "tea"}
+
+    @pytest.mark.parametrize(
+        ("key", "ce_type", "name"),
+        [
+            (b"k1", b"order.placed", "order.placed"),
+            (b"", b"order.paid", "order.paid"),
+            (b"order.placed", b"order.paid", "order.placed"),
+            (b"order.paid", b"order.other", "order.paid"),
+        ],
+    )
+    def test_a_glob_takes_no_key_for_a_name_where_ce_type_is_handled_by_its_own(
+        self, key: bytes, ce_type: bytes, name: str
+    ) -> None:
+        assert Scene("order.placed", "*").read(key, TEA, ("ce_type", ce_type)).name == name
 
     def test_metas_message_name_comes_before_the_schemas(self, scene: Scene) -> None:
         decoded = scene.read(None, paid(), BY_ID["paid"])
