@@ -79,6 +79,12 @@ class Handler:
         return is_glob(self.pattern)
 
     @property
+    def function_name(self) -> str:
+        """The function as Python names it, `service.confirm`."""
+        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        return f"{self.function.__module__}.{name}"
+
+    @property
     def source(self) -> str:
         """Where the function is defined, `service.py:12`."""
         code = getattr(inspect.unwrap(self.function), "__code__", None)

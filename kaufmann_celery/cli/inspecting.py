@@ -51,7 +51,7 @@ def config(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click c
 @as_json_option
 @click.pass_context
 def handlers(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click calls it by name
-    """Show which handler an event goes to, by which task and queue."""
+    """Show which handler an event goes to, by which task and queue, and the subject of its schema."""
     log_to_stderr("WARNING")
     kaufmann = service(ctx)
     load(kaufmann)
@@ -86,9 +86,10 @@ def _handler(kaufmann: Kaufmann, handler: Handler) -> dict[str, str]:
     subjects = Subjects(kaufmann.config)
     return {
         "event": handler.pattern,
+        "handler": handler.function_name,
         "task": handler.task_name,
         "queue": kaufmann.queue_of(handler),
-        "subject": "-"
+        "schema": "-"
         if handler.is_glob
         else subjects.of(handler.pattern, kaufmann.config.default_topic, EncodeError)[-1],
         "source": handler.source.removeprefix(f"{Path.cwd()}{os.sep}"),

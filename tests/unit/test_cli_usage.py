@@ -171,19 +171,20 @@ def test_config_shows_each_value_with_its_origin_and_no_secret(module: ServiceMo
     assert text.startswith("SETTING")
 
 
-def test_handlers_are_shown_with_task_queue_subject_and_source(module: ServiceModule) -> None:
+def test_handlers_are_shown_with_task_queue_schema_and_source(module: ServiceModule) -> None:
     name = module.write(_SERVICE)
 
     exact, glob = json.loads(run("-A", name, "handlers", "--json").stdout)
 
     assert exact == {
         "event": "order.placed",
+        "handler": f"{name}.confirm",
         "task": "event:order.placed",
         "queue": "fast",
-        "subject": "order.placed",
+        "schema": "order.placed",
         "source": f"{name}.py:6",
     }
-    assert (glob["queue"], glob["subject"]) == ("kaufmann.orders", "-")
+    assert (glob["queue"], glob["schema"]) == ("kaufmann.orders", "-")
 
 
 @pytest.mark.parametrize("place", ["", ":1", "orders:x", "orders:1:2:3", "orders:-1"])
