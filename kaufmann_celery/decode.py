@@ -46,7 +46,7 @@ class Decoder:
         handlers: Handlers,
         reader: Reads,
         *,
-        group: str,
+        service: str,
         max_event_bytes: int,
         ordering: Ordering | None = None,
         hooks: Hooks | None = None,
@@ -55,7 +55,7 @@ class Decoder:
         self._ordering = ordering
         self._handlers = handlers
         self._reader = reader
-        self._group = group.encode()
+        self._service = service.encode()
         self._max_bytes = max_event_bytes
 
     def decode(self, record: Any) -> Decoded | None:
@@ -155,7 +155,7 @@ class Decoder:
 
     def _wanted(self, name: str, headers: Headers) -> Handler | None:
         handler = self._handlers.match(name)
-        if handler is not None and (headers_of_ours.EMITTER, self._group) in headers and handler.is_glob:
+        if handler is not None and (headers_of_ours.EMITTER, self._service) in headers and handler.is_glob:
             return None
         return handler
 

@@ -81,7 +81,7 @@ class Ingester:
         self._out, middleware = records_out(config), kaufmann.middleware
         failures = Failures(service, runtime.error_events)
         decoder = Decoder(
-            kaufmann.handlers, runtime.transcoders, group=service.consumer_group, hooks=Hooks(middleware, "decode"),
+            kaufmann.handlers, runtime.transcoders, service=service.service, hooks=Hooks(middleware, "decode"),
             max_event_bytes=config.max_event_bytes, ordering=Ordering(config, kaufmann.handlers),
         )  # fmt: skip
         self._dispatcher = Dispatcher(kaufmann, decoder, failures, nudge=self._nudge, group=config.consumer_group)

@@ -83,8 +83,8 @@ class EventDecoder:
         every.add(Handler(f"{ERROR_PREFIX}*", print))
         reader = Transcoders(kaufmann.config, local=kaufmann.local_schemas)
         self._wanted = kaufmann.handlers
-        # A group that is nobody's: nothing is passed over as this service's own output.
-        self._decoder = Decoder(every, reader, group="", max_event_bytes=sys.maxsize)
+        # Nobody's service: nothing is passed over as its own output.
+        self._decoder = Decoder(every, reader, service="", max_event_bytes=sys.maxsize)
 
     def __call__(self, record: Any) -> dict[str, Any]:
         """Return what `events` prints. Raises `UnavailableError` where the registry is away."""

@@ -61,14 +61,14 @@ class Composer:
     ) -> list[OutRecord]:
         """Return the records of one output, one for each topic.
 
-        *emitter* marks them as this group's own, so that its globs pass over them; *bounded* holds them to
+        *emitter* marks them as this service's own, so that its globs pass over them; *bounded* holds them to
         `max_event_bytes`. Raises `EncodeError`, `EventTooLarge`, or `UnavailableError` where the registry is away.
         """
         _check(output)
         meta = self._metadata.of(output, message_id, now, cause)
         further = cause.headers + _headers(output.headers)
         if emitter:
-            further += ((headers_of_ours.EMITTER, self._config.consumer_group.encode()),)
+            further += ((headers_of_ours.EMITTER, self._config.service.encode()),)
         key = f"{output.name}#{output.key}" if output.key is not None else output.name
         moment_ms = int(now.timestamp() * 1000)
         targets = list(self._targets(output, cause))

@@ -32,8 +32,8 @@ class ReadingBack:
     """Decodes records of every name, by the decode step. Blocks on the schema registry for what its cache lacks."""
 
     def __init__(self, reader: Reads) -> None:
-        # A group that is nobody's: nothing is passed over as this service's own output.
-        self._decoder = Decoder(every_event(), reader, group="", max_event_bytes=sys.maxsize)
+        # Nobody's service: nothing is passed over as its own output.
+        self._decoder = Decoder(every_event(), reader, service="", max_event_bytes=sys.maxsize)
 
     def emitted(self, record: Record, partition: int | None) -> Emitted:
         """Return the event that *record* is, sent to *partition*. Raises `AssertionError` where it cannot be read."""

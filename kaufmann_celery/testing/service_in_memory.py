@@ -69,7 +69,7 @@ class ServiceInMemory:
         self._failures = Failures(kaufmann.config, self.runtime.error_events)
         config = kaufmann.config
         self._decoder = Decoder(
-            kaufmann.handlers, self.runtime.transcoders, group=config.consumer_group,
+            kaufmann.handlers, self.runtime.transcoders, service=config.service,
             max_event_bytes=config.max_event_bytes,
             ordering=Ordering(config, kaufmann.handlers), hooks=Hooks(kaufmann.middleware, "decode"),
         )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from kaufmann_celery.event import Headers
 
-#: On every output of a handler: the group that wrote it, so that its own globs pass over it.
+#: On every output of a handler: the service that wrote it, in whichever group, so that its own globs pass over it.
 EMITTER = "kaufmann-emitter"
 #: An event's meta as JSON, where its schema has no place for it.
 META = "kaufmann-meta"

@@ -41,7 +41,7 @@ class Scene:
         self.decoder = Decoder(
             handlers,
             transcoders_of(self.registry),
-            group="shop",
+            service="shop",
             max_event_bytes=max_event_bytes,
             hooks=Hooks(middleware, "decode"),
         )
@@ -164,7 +164,7 @@ class TestWanted:
             ("order.placed", b"shop", True),
         ],
     )
-    def test_a_glob_skips_what_its_own_group_emitted(self, pattern: str, emitter: bytes, *, wanted: bool) -> None:
+    def test_a_glob_skips_what_its_own_service_emitted(self, pattern: str, emitter: bytes, *, wanted: bool) -> None:
         decoded = Scene(pattern).decode(b"order.placed", TEA, ("kaufmann-emitter", emitter))
 
         assert (decoded is not None) == wanted

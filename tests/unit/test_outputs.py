@@ -95,10 +95,11 @@ class TestBytes:
         assert scene.one(key="k1").key == b"order.placed#k1"
         assert scene.one(key="").key == b"order.placed#"
 
-    def test_headers_are_added_and_the_group_is_named(self, scene: Scene) -> None:
+    def test_headers_are_added_and_the_service_is_named(self, scene: Scene) -> None:
         made = scene.one(headers={"a": "text", "b": b"\xff"})
 
         assert made.headers[-3:] == (("a", b"text"), ("b", b"\xff"), ("kaufmann-emitter", b"shop"))
+        assert dict(Scene(consumer_group="audit").one().headers)["kaufmann-emitter"] == b"shop"
         output = Output("order.placed", {"sum": 7})
         (bare,) = scene.composer.compose(output, message_id="m1", now=NOW, emitter=False)
         assert "kaufmann-emitter" not in dict(bare.headers)

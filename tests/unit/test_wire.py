@@ -177,7 +177,7 @@ class Scene:
         handlers = Handlers()
         for pattern in ("*", "event.error.*"):
             handlers.add(handler(pattern))
-        self.decoder = Decoder(handlers, self.transcoders, group="another", max_event_bytes=10_000)
+        self.decoder = Decoder(handlers, self.transcoders, service="another", max_event_bytes=10_000)
         self.composer = Composer(self.config, self.transcoders)
 
     def read(self, key: bytes, value: bytes) -> Event:
