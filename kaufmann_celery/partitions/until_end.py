@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,13 +11,14 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.kafka_io.options import client_options
 from kaufmann_celery.partitions.blocking import say
 from kaufmann_celery.partitions.messages import Fetched
 from kaufmann_celery.partitions.owned import OwnedPartition
 
-#: Seconds between looks at what other ingesters of the group have committed.
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at what other ingesters of the group have committed, and at ends that Kafka did not tell.
 _LOOK_EVERY_S = 1.0
 
 
@@ -64,11 +66,17 @@ class UntilEnd(Endless):
         self._config = config
         self._topics = list(topics)
         self._ends: dict[TopicPartition, int] = {}
+        #: Kafka was away when the ends were to be read.
+        self._is_unread = False
         self._looked_at = 0.0
         self._others: dict[TopicPartition, int] = {}
 
     def start(self, go_to: GoTo) -> None:  # noqa: ARG002 - reads all of it
-        """Read the ends. Blocks; raises `UnavailableError` where Kafka is away."""
+        """Read the ends. Blocks; where Kafka is away they are read once it answers."""
+        self._read_ends()
+
+    def _read_ends(self) -> None:
+        self._is_unread = True
         try:
             consumer = KafkaConsumer(
                 **client_options(self._config), isolation_level="read_committed", enable_auto_commit=False
@@ -84,7 +92,12 @@ class UntilEnd(Endless):
             finally:
                 consumer.close()
         except kafka_errors.KafkaError as error:
-            raise UnavailableError(f"Kafka does not answer ({type(error).__name__}); check brokers") from error
+            log.warning(
+                "Kafka does not say where its topics end (%s); asking again", type(error).__name__,
+                extra={"action": "wait"},
+            )  # fmt: skip
+            return
+        self._is_unread = False
         self._ends = {partition: end for partition, end in ends.items() if end > firsts[partition]}
 
     def left(self, owned: OwnedPartition) -> int | None:
@@ -98,7 +111,11 @@ class UntilEnd(Endless):
         return bool(mine) and all(one.watermark.safe_offset >= end for one, end in mine)
 
     def is_committed(self, owned: Mapping[TopicPartition, OwnedPartition]) -> bool:
-        """Return whether the group's commits have reached every end."""
+        """Return whether the group's commits have reached every end. Blocks while Kafka has not told the ends."""
+        if self._is_unread:
+            if self._is_time():
+                self._read_ends()
+            return False
         left = {
             partition: end
             for partition, end in self._ends.items()
@@ -109,11 +126,16 @@ class UntilEnd(Endless):
         return not left or self._others_reached(left)
 
     def _others_reached(self, left: Mapping[TopicPartition, int]) -> bool:
-        now = time.monotonic()
-        if now - self._looked_at >= _LOOK_EVERY_S:
-            self._looked_at = now
+        if self._is_time():
             self._others = self._group_commits()
         return all(self._others.get(partition, -1) >= end for partition, end in left.items())
+
+    def _is_time(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return False
+        self._looked_at = now
+        return True
 
     def _group_commits(self) -> dict[TopicPartition, int]:
         group = self._config.consumer_group

@@ -250,6 +250,21 @@ def test_a_kafka_that_is_away_exits_with_69(module: ServiceModule, command: list
     assert done.stderr == "Error: Kafka does not answer (KafkaTimeoutError); check brokers\n"
 
 
+def test_an_ingester_waits_for_a_kafka_that_is_away_also_with_until_end(module: ServiceModule) -> None:
+    away = {"KAUFMANN_BROKERS": "127.0.0.1:1", "KAUFMANN_KAFKA_OPTIONS": '{"bootstrap_timeout_ms": 300}'}
+    kaufmann = str(Path(sys.executable).with_name("kaufmann"))
+    command = [kaufmann, "-A", module.write(_SERVICE), "ingester", "--until-end"]
+
+    with subprocess.Popen(command, env={**os.environ, **away}, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = (line for line in process.stderr if "Kafka does not say where its topics end" in line)
+        assert [next(told) for _ in range(2)]
+        process.terminate()
+        process.communicate(timeout=30)
+
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
