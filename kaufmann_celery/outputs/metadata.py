@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConfigError, EncodeError
@@ -43,8 +44,9 @@ class Cause:
 
     @property
     def callback_id(self) -> Any:
-        """What the first emitter waits for."""
-        return self.meta.get("callback_id")
+        """What the first emitter waits for, as text where its schema has it as a UUID: the output's may not."""
+        found = self.meta.get("callback_id")
+        return str(found) if isinstance(found, UUID) else found
 
     @property
     def callback_topic(self) -> Mapping[str, Any] | None:

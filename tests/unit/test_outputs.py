@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import md5
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -157,6 +158,9 @@ class TestMeta:
             "timestamp": "2024-02-29T12:00:00.123000+00:00",
             "callback_topic": None,
         }
+
+    def test_a_callback_id_that_is_a_uuid_is_carried_on_as_text(self, scene: Scene) -> None:
+        assert scene.meta(cause=Cause({"callback_id": UUID(int=1)}))["callback_id"] == str(UUID(int=1))
 
     def test_the_outputs_own_is_merged_over_it(self, scene: Scene) -> None:
         meta = scene.meta(meta={"message_id": "mine", "tenant": 3}, cause=Cause({"callback_id": "c1"}))
