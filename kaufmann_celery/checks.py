@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kaufmann_celery.config.not_yet import check_available
+from kaufmann_celery.kafka_io.options import check_options
 from kaufmann_celery.middleware import check_middleware
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outputs.metadata import Metadata
@@ -30,6 +31,7 @@ def checks_of(kaufmann: Kaufmann) -> list[Check]:
     return [
         partial(check_available, config),
         partial(check_broker, kaufmann.celery),
+        partial(check_options, config),
         partial(Ordering, config, kaufmann.handlers),
         partial(Topics, config),
         partial(Partitions, config),

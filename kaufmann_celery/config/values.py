@@ -28,6 +28,10 @@ _OWNED_OPTIONS = {
     "auto_offset_reset": "set auto_offset_reset instead",
     "enable_auto_commit": "offsets are committed once their events are finished",
     "transactional_id": "set delivery instead",
+    "partitioner": "set partition_strategy instead",
+    **dict.fromkeys(
+        ("key_deserializer", "value_deserializer", "key_serializer", "value_serializer"), "set transcoders instead"
+    ),
 }
 #: kafka-python's codecs, each with the module that it needs.
 _CODECS = {"gzip": "gzip", "lz4": "lz4", "snappy": "snappy", "zstd": "zstandard"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kaufmann_celery.config import Config
+from kaufmann_celery.config.values import suggestion
+from kaufmann_celery.errors import ConfigError
 
 #: A dead ingester's partitions move on after this many seconds; kafka-python's 45 s would make recovery slow.
 _SESSION_TIMEOUT_S = 8.0
@@ -20,10 +22,32 @@ TRANSACTION_TIMEOUT_S = 10.0
 _WAIT_S = 30.0
 _WAITS = ("request_timeout_ms", "bootstrap_timeout_ms", "max_block_ms")
 
+#: What the names of options end in that are numbers.
+_NUMBERS = ("_ms", "_bytes", "_size", "_records")
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
 _COMMON_NAMES = (
     "bootstrap_timeout_ms", "client_id", "proxy_url", "reconnect_backoff_max_ms", "reconnect_backoff_ms",
     "request_timeout_ms", "security_protocol",
 )  # fmt: skip
+
+
+def check_options(config: Config) -> None:
+    """Raise `ConfigError` with every option of `kafka_options` that kafka-python does not know, or cannot be."""
+    if not config.kafka_options:
+        return
+    known = _consumer_names() | _producer_names()
+    faults = []
+    for name, value in config.kafka_options.items():
+        if name not in known:
+            faults.append(f"{name} is no option of kafka-python{suggestion(name, known)}")
+        elif name.endswith(_NUMBERS) and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+            faults.append(f"{name} must be a number")
+        elif name == "security_protocol" and value not in _PROTOCOLS:
+            *others, last = _PROTOCOLS
+            faults.append(f"{name} must be {', '.join(others)} or {last}{suggestion(str(value), _PROTOCOLS)}")
+    if faults:
+        raise ConfigError("\n".join(f"kafka_options: {fault}" for fault in faults))
 
 
 def client_options(config: Config) -> dict[str, Any]:

@@ -201,6 +201,11 @@ def test_kafka_options_are_an_object(given: object) -> None:
     assert fault({"kafka_options": given}) == "kafka_options: must be a JSON object or a dict with text as keys"
 
 
+@pytest.mark.parametrize("name", ["key_deserializer", "value_deserializer", "key_serializer", "value_serializer"])
+def test_kafka_options_leave_bytes_to_the_transcoders(name: str) -> None:
+    assert fault({"kafka_options": {name: bytes.decode}}).endswith(f"must not hold {name}: set transcoders instead")
+
+
 def test_kafka_options_leave_alone_what_has_its_own_setting() -> None:
     assert fault({"kafka_options": {"group_id": "x"}}).endswith("must not hold group_id: set consumer_group instead")
 

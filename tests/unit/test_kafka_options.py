@@ -7,8 +7,9 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+from kaufmann_celery import ConfigError, Kaufmann
 from kaufmann_celery.config import Config, load_config
-from kaufmann_celery.kafka_io.options import consumer_options, longer_wait_s
+from kaufmann_celery.kafka_io.options import check_options, consumer_options, longer_wait_s
 
 
 def config_of(given: dict[str, Any]) -> Config:
@@ -29,6 +30,30 @@ def options_of(given: dict[str, Any]) -> dict[str, Any]:
 )
 def test_assignors_go_by_the_names_that_kafka_gives_them(given: list[Any], taken: list[Any]) -> None:
     assert options_of({"partition_assignment_strategy": given})["partition_assignment_strategy"] == taken
+
+
+def test_options_that_kafka_python_does_not_know_or_cannot_be_are_faults_of_the_settings() -> None:
+    given = {
+        "sasl_mechnism": "PLAIN",
+        "request_timeout_ms": "500",
+        "security_protocol": "SASLSSL",
+        "max_poll_records": 7,
+    }
+
+    with pytest.raises(ConfigError) as raised:
+        Kaufmann("orders", kafka_options=given).load()
+
+    assert str(raised.value).splitlines() == [
+        "kafka_options: sasl_mechnism is no option of kafka-python, did you mean sasl_mechanism?",
+        "kafka_options: request_timeout_ms must be a number",
+        "kafka_options: security_protocol must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, did you mean SASL_SSL?",
+    ]
+
+
+def test_options_that_can_be_are_no_fault() -> None:
+    given = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "retry_backoff_ms": 10.5, "client_rack": "a"}
+
+    check_options(config_of(given))
 
 
 def test_what_the_guarantees_rest_on_is_not_taken_from_the_options() -> None:
