@@ -11,7 +11,7 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +28,7 @@ from kaufmann_celery.outputs.error_event import FailedEvent
 from kaufmann_celery.outputs.metadata import Cause
 from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
 from kaufmann_celery.tasks import envelope
-from kaufmann_celery.tasks.retries import as_ours
+from kaufmann_celery.tasks.retries import as_ours, cause_of
 from kaufmann_celery.worker.leases import KeptLease
 from kaufmann_celery.worker.runtime import WorkerRuntime, this_runner
 
@@ -159,7 +159,7 @@ class TaskRun:
                 )  # fmt: skip
                 self.became["to run again"] += 1
                 return Report(event.offset, given.d, retry_in=countdown)
-            return Report(event.offset, given.d, self._failure(unpacked, error).encode())
+            return Report(event.offset, given.d, self._failure(unpacked, cause_of(error)).encode())
         self.became["handled"] += 1
         return Report(event.offset, given.d, outcome)
 
@@ -238,11 +238,17 @@ def _emitted(function: Callable[[Any], Any], argument: Event | ErrorEvent) -> li
     token = emitting.set(emitted)
     try:
         returned = function(argument)
+        if inspect.isasyncgen(returned):
+            returned = _all_of(returned)
         if inspect.iscoroutine(returned):
             returned = asyncio.run(returned)
         return [*collect(returned), *emitted]
     finally:
         emitting.reset(token)
+
+
+async def _all_of(outputs: AsyncIterable[Any]) -> list[Any]:
+    return [one async for one in outputs]
 
 
 def _label(event: Event) -> str:

@@ -62,4 +62,11 @@ def as_ours(error: Exception) -> Exception:
     if not isinstance(error, CeleryRetry):
         return error
     seconds = float(error.when) if isinstance(error.when, (int, float)) else None
-    return Retry(str(error.message or ""), countdown=seconds)
+    ours = Retry(str(error.message or ""), countdown=seconds)
+    ours.__cause__ = error.exc if isinstance(error.exc, Exception) else error.__cause__
+    return ours
+
+
+def cause_of(error: Exception) -> Exception:
+    """Return what an event that is not tried again failed of: what a `Retry` was raised from, else *error* itself."""
+    return error.__cause__ if isinstance(error, Retry) and isinstance(error.__cause__, Exception) else error

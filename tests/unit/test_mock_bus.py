@@ -229,6 +229,19 @@ def test_generators_coroutines_and_publish_emit_in_their_order(scene: Scene) -> 
     ]  # fmt: skip
 
 
+def test_an_async_handler_may_yield_its_outputs(scene: Scene) -> None:
+    @scene.on("order.placed")
+    async def several(event: Event) -> Any:
+        yield confirm(event)
+        await asyncio.sleep(0)
+        yield confirm(event)
+
+    bus = scene.bus
+    placed(bus)
+
+    assert [one.name for one in bus.emitted] == ["order.confirmed", "order.confirmed"]
+
+
 def test_an_async_handler_runs_beside_the_loop_of_an_async_test(scene: Scene) -> None:
     @scene.on("order.placed")
     async def answer(event: Event) -> Any:
@@ -354,6 +367,17 @@ def test_a_raised_retry_waits_for_nothing(scene: Scene) -> None:
 
     assert seen == [1, 2, 3, 4]
     bus.then_event("event.error.order.placed")
+
+
+def test_where_no_retry_is_left_the_error_event_names_what_the_retry_was_raised_from(scene: Scene) -> None:
+    @scene.on("order.placed", max_retries=0)
+    def later(event: Event) -> None:
+        raise Retry from OSError("no stock")
+
+    bus = scene.bus
+    placed(bus)
+
+    assert bus.then_event("event.error.order.placed").payload["error_type"] == "OSError"
 
 
 def test_an_output_without_a_place_in_its_schema_is_the_events_failure(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaufmann_celery.errors import Retry
-from kaufmann_celery.tasks.retries import RetryPolicy, as_ours
+from kaufmann_celery.tasks.retries import RetryPolicy, as_ours, cause_of
 
 EXACT: Any = {"retry_jitter": False}
 
@@ -76,6 +76,15 @@ def test_celerys_own_retry_counts_as_ours() -> None:
     assert isinstance(ours, Retry)
     assert ours.countdown == 5.0
     assert RetryPolicy().countdown(ours, 1) == 5.0
+
+
+def test_what_a_retry_was_raised_from_is_its_cause() -> None:
+    cause = OSError("away")
+
+    assert cause_of(as_ours(CeleryRetry("later", exc=cause))) is cause
+    assert cause_of(cause) is cause
+    alone = as_ours(CeleryRetry("later"))
+    assert cause_of(alone) is alone
 
 
 def test_other_errors_stay_what_they_are() -> None:
