@@ -6,7 +6,7 @@ upper = $(shell echo $(1) | tr a-z A-Z)
 option = $(if $($(upper)),--$(1) $($(upper)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak unit check model model-ablations format bench chaos chaos-mutations clean
+.PHONY: help demo test soak unit check model model-ablations format bench bench-scaling chaos chaos-mutations clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,8 +42,17 @@ model: .venv/installed ## the delivery protocol's TLA+ model, checked by TLC: do
 model-ablations: .venv/installed ## what goes wrong without each of its rules
 	@$(BIN)/python -m tests.model --ablations
 
-bench: .venv/installed ## events per second, beside a task per event and a bare loop
-	@$(BIN)/python -m benchmarks.compare
+bench: .venv-bench/installed ## events per second beside what else one could use, and targets; an hour, or QUICK=1
+	@.venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+
+bench-scaling: .venv-bench/installed ## the same with more partitions, backlog, names, bytes, processes
+	@.venv-bench/bin/python -m benchmarks.scaling
+
+.venv-bench/installed: pyproject.toml
+	@echo 'installing into .venv-bench'
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
 
 chaos: .venv/installed ## 100,000 events while every process and service is killed, frozen, emptied; SEED, EVENTS, FAULTS, DELIVERY, ORDERING
 	@$(BIN)/python -m tests.chaos $(foreach name,seed events faults delivery ordering,$(call option,$(name)))
@@ -57,4 +66,4 @@ format: .venv/installed ## make the style right
 
 clean: ## remove what was built, installed and started here
 	@if [ -x $(BIN)/python ] && [ -d .kaufmann ]; then $(BIN)/python -m examples.demo --stop; fi
-	rm -rf .venv .kaufmann .hypothesis .mypy_cache .ruff_cache dist build
+	rm -rf .venv .venv-bench .kaufmann .hypothesis .mypy_cache .ruff_cache dist build

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +17,14 @@ from typing import Any
 
 import redis
 
-from benchmarks.compare import SCHEMA, Settings, create, fill, worker
+from benchmarks.contestants.ours import ingested
+from benchmarks.processes import worker
+from benchmarks.traffic import ANSWER, NAME, Settings, create, fill, register
 from kaufmann_celery.local import LocalStack
 from kaufmann_celery.local.guard import TEMPORARY
-from kaufmann_celery.registry.client import SchemaRegistry
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PATIENCE_S = 600.0
 
 
 def children(pid: int) -> list[int]:
@@ -68,7 +69,7 @@ def main() -> None:
 def measure(options: Any, stack: Settings, services: Mapping[str, int]) -> None:
     """Run the ingester to the end of a topic, and print what that took of each process."""
     environ = {**os.environ, **stack, **settings_of(options, stack)}
-    with worker("benchmarks.noop_service", environ, options.processes) as main_pid:
+    with worker("benchmarks.service", environ, options.processes) as main_pid:
         groups = {
             "worker main": [main_pid],
             "worker children": children(main_pid),
@@ -78,18 +79,16 @@ def measure(options: Any, stack: Settings, services: Mapping[str, int]) -> None:
         client = redis.Redis.from_url(stack["KAUFMANN_REDIS_URL"])
         client.config_resetstat()
         before = {name: spent_s(*pids) for name, pids in groups.items()}
-        script = "import os; from benchmarks.noop_service import measure; measure(); print(sum(os.times()[:2]))"
-        done = subprocess.run(
-            [sys.executable, "-c", script], env=environ, stdout=subprocess.PIPE, text=True, check=True
-        )
-        seconds, own = map(float, done.stdout.split())
+        found = ingested(environ, PATIENCE_S)
         spent = {name: spent_s(*pids) - before[name] for name, pids in groups.items()}
         stats: Any = client.info("commandstats")
     per_event = 1e6 / options.events
-    print(f"{options.events / seconds:,.0f} events/s, {seconds:.2f} s")
-    print(f"{'ingester (with its start)':28} {own * per_event:8.1f} us/event")
-    for name, found in spent.items():
-        print(f"{name:28} {found * per_event:8.1f} us/event")
+    seconds = found["ended"] - found["began"]
+    print(
+        f"{options.events / seconds:,.0f} events/s, {seconds:.2f} s; the ingester's start {found['start_cpu_s']:.2f} s"
+    )
+    for name, cpu_s in {"ingester": found["cpu_s"], **spent}.items():
+        print(f"{name:28} {cpu_s * per_event:8.1f} us/event")
     for name, one in sorted(stats.items(), key=lambda pair: -pair[1]["usec"])[:14]:
         calls, spent_us = one["calls"] / options.events, one["usec"] / options.events
         print(f"  {name.removeprefix('cmdstat_'):26} {calls:8.3f} calls/event {spent_us:8.2f} us/event")
@@ -97,8 +96,7 @@ def measure(options: Any, stack: Settings, services: Mapping[str, int]) -> None:
 
 def settings_of(options: Any, stack: Settings) -> dict[str, str]:
     """Fill a topic, and return the settings with which it is consumed."""
-    for subject in ("order.placed", "order.confirmed"):
-        SchemaRegistry([stack["KAUFMANN_SCHEMA_REGISTRY_URL"]]).register(subject, SCHEMA)
+    register(stack, NAME, ANSWER)
     topic = f"costs-{time.time_ns()}"
     fill(stack, topic, options.events)
     create(stack, f"{topic}.out")

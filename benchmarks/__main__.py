@@ -1,0 +1,102 @@
+"""`python -m benchmarks [--quick] [--rounds 3] [--only ours,naive]`, or `make bench`: runs, table, picture.
+
+What was measured for this commit before is not measured again: stop it, and start it again, as you like.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import redis
+
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.handling import HANDLERS
+from benchmarks.latency import idle, percentiles
+from benchmarks.plan import LATENCY, events_of, handlers, plan, titles
+from benchmarks.plot import plot
+from benchmarks.results import Planned, Results, results_of_commit
+from benchmarks.scene import RunFailed, Scene
+from benchmarks.table import tables
+from benchmarks.traffic import ANSWER, NAME, Settings, delete, register
+from kaufmann_celery.local import temporary_stack
+from kaufmann_celery.registry.client import SchemaRegistry
+from kaufmann_celery.registry.local_schemas import shipped_error_schema
+
+DIRECTORY = Path(".kaufmann/bench")
+#: What a quick run is of a whole one, and the seconds by which a run may be late before it has failed.
+_QUICK_SHARE, _PATIENCE_S = 0.25, 90.0
+_IDLE_EVENTS = 1_000
+
+
+def main() -> None:
+    """Make the runs that are not there yet, and show all."""
+    options = _options()
+    results = results_of_commit(DIRECTORY, "-quick" if options.quick else "")
+    todo = [one for one in plan(options.rounds, quick=options.quick, only=options.only) if one not in results]
+    if todo:
+        with temporary_stack() as stack:
+            _prepare(stack)
+            for number, planned in enumerate(todo, 1):
+                _note(results, stack, planned, options.quick, f"{number}/{len(todo)}")
+    print(f"\n{tables(results, titles(), handlers())}\n")
+    picture = DIRECTORY / f"{results.about['commit']}{'-quick' if options.quick else ''}.png"
+    plot(results, titles(), handlers(), picture)
+    print(f"{picture.with_suffix('.json')}\n{picture}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="each run once and shorter; not all handlers")
+    parser.add_argument("--rounds", type=int, help="3, quick 1")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="contestants")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    return options
+
+
+def _prepare(stack: Settings) -> None:
+    """Register the schemas, and have Kafka do everything once: what it does first takes it longer."""
+    register(stack, NAME, ANSWER)
+    SchemaRegistry([stack["KAUFMANN_SCHEMA_REGISTRY_URL"]]).register("event.error", shipped_error_schema())
+    _measured(stack, "bare", "0 ms", "warming-up", share=0.05)
+
+
+def _note(results: Results, stack: Settings, planned: Planned, quick: bool, at: str) -> None:  # noqa: FBT001
+    """Make a run, note and print it; one that fails has no figure, and is made again by the next `make bench`."""
+    share = _QUICK_SHARE if quick else 1.0
+    try:
+        if (planned.contestant, planned.case) == LATENCY:
+            seconds = idle(stack, f"latency-{planned.round}", round(_IDLE_EVENTS * share))
+            found: Mapping[str, float] = percentiles(seconds)
+        else:
+            topic = f"{planned.contestant}-{planned.case}-{planned.round}".replace(" ", "-").replace("_", "-")
+            found = _measured(stack, planned.contestant, planned.case, topic, share=share)
+    except RunFailed as error:
+        print(f"{at:>7} {planned.contestant:18} {planned.case:9} FAILED: {error}", flush=True)
+        return
+    results.add(planned, found)
+    shown = "  ".join(f"{name} {figure:,.1f}" for name, figure in found.items())
+    print(f"{at:>7} {planned.contestant:18} {planned.case:9} {shown}", flush=True)
+
+
+def _measured(stack: Settings, contestant: str, handler_name: str, topic: str, *, share: float) -> Mapping[str, float]:
+    """Make one run on an empty Redis and a topic of its own."""
+    one, handler = CONTESTANTS[contestant], HANDLERS[handler_name]
+    events = events_of(one, handler, share=share)
+    redis.Redis.from_url(stack["KAUFMANN_REDIS_URL"]).flushall()
+    with tempfile.TemporaryDirectory(prefix="bench-") as counts:
+        scene = Scene(stack, topic, events, handler, Path(counts), patience_s=_PATIENCE_S + 3 * handler.run_s)
+        try:
+            seconds = one.run(scene)
+        finally:
+            delete(stack, topic)
+    return {"per_s": events / seconds, "events": events, "seconds": seconds}
+
+
+if __name__ == "__main__":
+    main()

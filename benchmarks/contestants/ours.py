@@ -1,0 +1,86 @@
+"""This project: an ingester, and a Celery worker of as many processes as the handler asks for.
+
+It is timed by its own ingester: from the first event handed out, which is before any is handled, to the last offset
+committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.handling import handled
+from benchmarks.processes import worker
+from benchmarks.scene import RunFailed, Scene
+from benchmarks.traffic import create, fill
+
+_SERVICE = "benchmarks.service"
+_WIDE = {"KAUFMANN_MAX_DEMAND": "2000"}
+
+
+def defaults(scene: Scene) -> float:
+    """All settings as they come."""
+    return _run(scene, {})
+
+
+def wide(scene: Scene) -> float:
+    """`max_demand` 2,000."""
+    return _run(scene, _WIDE)
+
+
+def answers(scene: Scene) -> float:
+    """An output for each event."""
+    create(scene.stack, f"{scene.topic}.out")
+    return _run(scene, {**_WIDE, "BENCH_ANSWERS": "1", "KAUFMANN_DEFAULT_PUBLISH_TOPIC": f"{scene.topic}.out"})
+
+
+def exactly_once(scene: Scene) -> float:
+    """An output for each event, in transactions."""
+    create(scene.stack, f"{scene.topic}.out")
+    answering = {"BENCH_ANSWERS": "1", "KAUFMANN_DEFAULT_PUBLISH_TOPIC": f"{scene.topic}.out"}
+    return _run(scene, {**_WIDE, **answering, "KAUFMANN_DELIVERY": "exactly_once"})
+
+
+def by_key(scene: Scene) -> float:
+    """Events of one key one after the other."""
+    return _run(scene, {**_WIDE, "KAUFMANN_ORDERING": "key"})
+
+
+def failing(scene: Scene) -> float:
+    """Every other event fails, and an error event is published."""
+    create(scene.stack, f"{scene.topic}.errors")
+    return _run(scene, {**_WIDE, "BENCH_FAILING": "1", "KAUFMANN_ERROR_TOPIC": f"{scene.topic}.errors"})
+
+
+def _run(scene: Scene, more: Mapping[str, str]) -> float:
+    fill(scene.stack, scene.topic, scene.events)
+    environ = {**scene.environ, **more}
+    with worker(_SERVICE, environ, scene.handler.processes):
+        found = ingested(environ, scene.patience_s)
+    if handled(scene.counts) != scene.events:
+        raise RunFailed(f"{scene.events:,} events were handled {handled(scene.counts):,} times")
+    return float(found["ended"] - found["began"])
+
+
+def ingested(environ: Mapping[str, str], patience_s: float) -> dict[str, Any]:
+    """Run an ingester to the end of its topic, and return what `service.measure` says of it."""
+    running = ingester(environ)
+    try:
+        out, _ = running.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired as error:
+        running.kill()
+        raise RunFailed(f"the ingester had not ended after {patience_s:.0f} s") from error
+    if running.returncode:
+        raise RunFailed(f"the ingester ended with {running.returncode}")
+    said: dict[str, Any] = json.loads(out)
+    return said
+
+
+def ingester(environ: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start an ingester that ends with its topic, and prints what it took."""
+    command = [sys.executable, "-c", f"from {_SERVICE} import measure; measure()"]
+    return subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,45 @@
+"""Which runs there are, in which order, and how many events each has."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping
+
+from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.handling import HANDLERS, Handler
+from benchmarks.results import Planned
+from benchmarks.targets import TARGETS
+
+#: No contestant: how long events take to their handlers while nothing else happens.
+LATENCY = ("latency", "idle")
+_LEAST_EVENTS = 100
+
+
+def plan(rounds: int, *, quick: bool = False, only: Collection[str] = ()) -> list[Planned]:
+    """Return the runs: all of one round, mixed, before any of the next. *quick*: the no-op handler and the targets."""
+    needed = {run for target in TARGETS for run in target.needs}
+    kinds = [(name, case) for name, one in CONTESTANTS.items() for case in one.handlers]
+    chosen = [
+        kind
+        for kind in [*kinds, LATENCY]
+        if (not only or kind[0] in only) and (not quick or kind in needed or kind[1] == "0 ms")
+    ]
+    # An order that is the same each time a benchmark goes on, as what it has done is left out.
+    order = random.Random(rounds)
+    return [Planned(*kind, number) for number in range(1, rounds + 1) for kind in order.sample(chosen, len(chosen))]
+
+
+def events_of(contestant: Contestant, handler: Handler, *, share: float = 1.0) -> int:
+    """Return how many events last for about *share* of the time that a run with *handler* should last."""
+    most = handler.most_per_s / (handler.processes if contestant.is_single else 1)
+    return max(_LEAST_EVENTS, round(min(contestant.expected_per_s, most) * handler.run_s * share))
+
+
+def titles() -> Mapping[str, str]:
+    """Return each contestant's line in the table."""
+    return {name: one.title for name, one in CONTESTANTS.items()}
+
+
+def handlers() -> list[str]:
+    """Return the table's columns."""
+    return list(HANDLERS)

@@ -1,0 +1,55 @@
+"""The processes of a run: Celery's worker, and Python modules' `main`; all are gone when their block ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+_END_S = 30
+
+
+@contextmanager
+def worker(module: str, environ: Mapping[str, str], processes: int = 2) -> Iterator[int]:
+    """Run a Celery worker; yields its process id once it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", module, "worker", "-c", str(processes), "-l", "INFO"],
+        env={**os.environ, **environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "ready." in line:
+            break
+    drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+    try:
+        yield process.pid
+    finally:
+        _end(process)
+        drain.wait(_END_S)
+
+
+@contextmanager
+def modules(module: str, environ: Mapping[str, str], processes: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run *module*'s `main` as several processes."""
+    command, env = [sys.executable, "-c", f"from {module} import main; main()"], {**os.environ, **environ}
+    running = [subprocess.Popen(command, env=env, start_new_session=True) for _ in range(processes)]
+    try:
+        yield running
+    finally:
+        for process in running:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

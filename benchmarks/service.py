@@ -1,0 +1,66 @@
+"""The service whose speed is measured: its handler does what `handling` says, and may answer with what it got."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from benchmarks.handling import handle
+from benchmarks.traffic import ANSWER, NAME
+from kaufmann_celery import Event, Kaufmann
+
+kaufmann = Kaufmann(os.environ.get("BENCH_TOPIC", "bench"))
+celery = kaufmann.celery
+ANSWERS = bool(os.environ.get("BENCH_ANSWERS"))
+#: The events' names, where there are others than the one.
+NAMES = os.environ.get("BENCH_NAMES", NAME).split(",")
+#: A list in Redis, for how long each event took to get here.
+LATENCIES = os.environ.get("BENCH_LATENCIES")
+
+
+@kaufmann.on(*NAMES)
+def on_event(event: Event) -> tuple[str, Any] | None:
+    """Handle an event."""
+    if LATENCIES:
+        took = time.time() - float(event.payload["note"])
+        redis.Redis.from_url(kaufmann.config.redis_url).rpush(LATENCIES, took)
+    handle(event.payload["order_id"])
+    return (ANSWER, event.payload) if ANSWERS else None
+
+
+def measure() -> None:
+    """Run an ingester to the end of the topic, and print as JSON what that took.
+
+    `began`: when the first event was handed out; `ended`: all offsets are committed, by a clock that all processes
+    share; `cpu_s` between these and `start_cpu_s` before; `peak_mb`, the most memory that it had.
+    """
+    logging.basicConfig(level=logging.WARNING)
+    ingester = kaufmann.ingester(until_end=True)
+    began: list[tuple[float, float]] = []
+
+    def watch() -> None:
+        while not ingester.outstanding:
+            time.sleep(0.001)
+        began.append((time.perf_counter(), time.process_time()))
+
+    threading.Thread(target=watch, daemon=True).start()
+    ingester.run()
+    ended, cpu_s = time.perf_counter(), time.process_time()
+    at, start_cpu_s = began[0] if began else (ended, cpu_s)
+    said = {"began": at, "ended": ended, "cpu_s": cpu_s - start_cpu_s, "start_cpu_s": start_cpu_s}
+    print(json.dumps({**said, "peak_mb": _peak_mb()}))
+
+
+def _peak_mb() -> float:
+    # Not `getrusage`: its figure begins with what the process that started this one had.
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else 0.0
