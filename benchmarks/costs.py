@@ -9,40 +9,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import redis
 
-from benchmarks.contestants.ours import ingested
+from benchmarks.contestants.ours import ended, ingester
 from benchmarks.processes import worker
+from benchmarks.spending import Spending, children, known_stack
 from benchmarks.traffic import ANSWER, NAME, Settings, create, fill, register
-from kaufmann_celery.local import LocalStack
-from kaufmann_celery.local.guard import TEMPORARY
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PATIENCE_S = 600.0
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that *pid* has started."""
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
-    return [int(one) for one in found.split()]
-
-
-def spent_s(*pids: int) -> float:
-    """Return the seconds of processor time that processes have used."""
-    total = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
-            continue
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS_PER_S
 
 
 def main() -> None:
@@ -55,15 +33,8 @@ def main() -> None:
     parser.add_argument("--ordering", default="unordered")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    directory = Path(".kaufmann/costs")
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / TEMPORARY).touch()
-    stack = LocalStack(directory)
-    settings = stack.up(owner_pid=os.getpid())
-    try:
-        measure(options, settings, {one.name: one.pid for one in stack.status() if one.pid})
-    finally:
-        stack.down()
+    with known_stack() as (settings, services):
+        measure(options, settings, services)
 
 
 def measure(options: Any, stack: Settings, services: Mapping[str, int]) -> None:
@@ -78,9 +49,9 @@ def measure(options: Any, stack: Settings, services: Mapping[str, int]) -> None:
         }
         client = redis.Redis.from_url(stack["KAUFMANN_REDIS_URL"])
         client.config_resetstat()
-        before = {name: spent_s(*pids) for name, pids in groups.items()}
-        found = ingested(environ, PATIENCE_S)
-        spent = {name: spent_s(*pids) - before[name] for name, pids in groups.items()}
+        spending = Spending(groups)
+        found = ended(ingester(environ), PATIENCE_S)
+        spent = spending.so_far()
         stats: Any = client.info("commandstats")
     per_event = 1e6 / options.events
     seconds = found["ended"] - found["began"]

@@ -12,10 +12,11 @@ _END_S = 30
 
 
 @contextmanager
-def worker(module: str, environ: Mapping[str, str], processes: int = 2) -> Iterator[int]:
-    """Run a Celery worker; yields its process id once it is ready."""
+def worker(module: str, environ: Mapping[str, str], processes: int = 2, name: str = "bench") -> Iterator[int]:
+    """Run a Celery worker of a *name* of its own; yields its process id once it is ready."""
+    options = ["-c", str(processes), "-n", f"{name}@%h", "-l", "INFO"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", module, "worker", "-c", str(processes), "-l", "INFO"],
+        [sys.executable, "-m", "celery", "-A", module, "worker", *options],
         env={**os.environ, **environ},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import random
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
@@ -50,6 +50,13 @@ def payload(number: int) -> dict[str, Any]:
     }
 
 
+def of_size(number: int, size: int) -> dict[str, Any]:
+    """An event of *size* bytes, 100 or more."""
+    least = payload(number) | {"note": "", "lines": []}
+    # Give or take two: the length of a long note takes bytes itself.
+    return least | {"note": "x" * (size - len(encoded(least)))}
+
+
 def encoded(event: Mapping[str, Any]) -> bytes:
     """Return the bare Avro of *event*."""
     value = io.BytesIO()
@@ -86,12 +93,12 @@ def delete(stack: Settings, prefix: str) -> None:
 
 def fill(
     stack: Settings, topic: str, events: int, *,
-    partitions: int = PARTITIONS, names: tuple[str, ...] = (NAME,), more_bytes: int = 0,
+    partitions: int = PARTITIONS, names: Sequence[str] = (NAME,), size: int | None = None,
 ) -> list[int]:  # fmt: skip
     """Create *topic* and write *events* into it; return how many are in each partition."""
     create(stack, topic, partitions)
     producer = Producer({"bootstrap.servers": stack["KAUFMANN_BROKERS"], **_PRODUCER})
-    written = _write(producer, topic, _records(events, partitions, names, more_bytes), partitions)
+    written = _write(producer, topic, _records(events, partitions, names, size), partitions)
     producer.flush()
     return written
 
@@ -116,7 +123,7 @@ def gated(stack: Settings, topic: str, events: int) -> Iterator[tuple[list[int],
     producer = Producer({"bootstrap.servers": stack["KAUFMANN_BROKERS"], **_PRODUCER, **settings})
     producer.init_transactions()
     producer.begin_transaction()
-    written = _write(producer, topic, _records(events, PARTITIONS, (NAME,), 0), PARTITIONS)
+    written = _write(producer, topic, _records(events, PARTITIONS, (NAME,)), PARTITIONS)
     producer.flush()
     yield written, producer.commit_transaction
 
@@ -125,15 +132,15 @@ _PRODUCER = {"acks": "all", "linger.ms": 5, "queue.buffering.max.messages": 1_00
 
 
 def _records(
-    events: int, partitions: int, names: tuple[str, ...], more_bytes: int
+    events: int, partitions: int, names: Sequence[str], size: int | None = None
 ) -> Iterator[tuple[int, bytes, bytes]]:
     """Yield partition, key and value; the same ones whenever it is called with the same."""
     keys = random.Random(events)
-    more = {"note": "x" * more_bytes} if more_bytes else {}
     for number in range(events):
         key = str(keys.choices(range(_KEYS), cum_weights=_ZIPF)[0])
         name = names[number % len(names)]
-        yield zlib.crc32(key.encode()) % partitions, f"{name}#{key}".encode(), encoded(payload(number) | more)
+        value = encoded(of_size(number, size) if size else payload(number))
+        yield zlib.crc32(key.encode()) % partitions, f"{name}#{key}".encode(), value
 
 
 def _write(producer: Any, topic: str, records: Iterator[tuple[int, bytes, bytes]], partitions: int) -> list[int]:

@@ -60,15 +60,20 @@ def _run(scene: Scene, more: Mapping[str, str]) -> float:
     fill(scene.stack, scene.topic, scene.events)
     environ = {**scene.environ, **more}
     with worker(_SERVICE, environ, scene.handler.processes):
-        found = ingested(environ, scene.patience_s)
+        found = ended(ingester(environ), scene.patience_s)
     if handled(scene.counts) != scene.events:
         raise RunFailed(f"{scene.events:,} events were handled {handled(scene.counts):,} times")
     return float(found["ended"] - found["began"])
 
 
-def ingested(environ: Mapping[str, str], patience_s: float) -> dict[str, Any]:
-    """Run an ingester to the end of its topic, and return what `service.measure` says of it."""
-    running = ingester(environ)
+def ingester(environ: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start an ingester that ends with its topic."""
+    command = [sys.executable, "-c", f"from {_SERVICE} import measure; measure()"]
+    return subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True)
+
+
+def ended(running: subprocess.Popen[str], patience_s: float) -> dict[str, Any]:
+    """Wait for an ingester to end, and return what `service.measure` says of it."""
     try:
         out, _ = running.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired as error:
@@ -78,9 +83,3 @@ def ingested(environ: Mapping[str, str], patience_s: float) -> dict[str, Any]:
         raise RunFailed(f"the ingester ended with {running.returncode}")
     said: dict[str, Any] = json.loads(out)
     return said
-
-
-def ingester(environ: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start an ingester that ends with its topic, and prints what it took."""
-    command = [sys.executable, "-c", f"from {_SERVICE} import measure; measure()"]
-    return subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True)
