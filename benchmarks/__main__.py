@@ -17,6 +17,7 @@ from benchmarks.handling import HANDLERS
 from benchmarks.latency import idle, percentiles
 from benchmarks.plan import LATENCY, events_of, handlers, plan, titles
 from benchmarks.plot import plot
+from benchmarks.processes import unwind_at_sigterm
 from benchmarks.results import Planned, Results, results_of_commit
 from benchmarks.scene import RunFailed, Scene
 from benchmarks.table import tables
@@ -34,6 +35,7 @@ _IDLE_EVENTS = 1_000
 def main() -> None:
     """Make the runs that are not there yet, and show all."""
     options = _options()
+    unwind_at_sigterm()
     results = results_of_commit(DIRECTORY, "-quick" if options.quick else "")
     todo = [one for one in plan(options.rounds, quick=options.quick, only=options.only) if one not in results]
     if todo:

@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from benchmarks.contestants.ours import ended, ingester
-from benchmarks.processes import worker
+from benchmarks.processes import unwind_at_sigterm, worker
 from benchmarks.spending import Spending, children, known_stack
 from benchmarks.traffic import ANSWER, NAME, Settings, create, fill, register
 
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--ordering", default="unordered")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
+    unwind_at_sigterm()
     with known_stack() as (settings, services):
         measure(options, settings, services)
 

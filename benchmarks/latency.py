@@ -19,7 +19,7 @@ from typing import Any
 import redis
 from kafka import KafkaProducer
 
-from benchmarks.processes import worker
+from benchmarks.processes import unwind_at_sigterm, worker
 from benchmarks.scene import RunFailed
 from benchmarks.traffic import NAME, PARTITIONS, Settings, create, encoded, payload, register
 from kaufmann_celery.local import temporary_stack
@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000)
     events: int = parser.parse_args().events
+    unwind_at_sigterm()
     with temporary_stack() as stack:
         register(stack, NAME)
         found = idle(stack, "latency", events)

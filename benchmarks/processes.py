@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,13 +39,20 @@ def worker(module: str, environ: Mapping[str, str], processes: int = 2, name: st
 @contextmanager
 def modules(module: str, environ: Mapping[str, str], processes: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run *module*'s `main` as several processes."""
-    command, env = [sys.executable, "-c", f"from {module} import main; main()"], {**os.environ, **environ}
+    # Libraries warn of each other's versions.
+    command = [sys.executable, "-W", "ignore", "-c", f"from {module} import main; main()"]
+    env = {**os.environ, **environ}
     running = [subprocess.Popen(command, env=env, start_new_session=True) for _ in range(processes)]
     try:
         yield running
     finally:
         for process in running:
             _end(process)
+
+
+def unwind_at_sigterm() -> None:
+    """Have SIGTERM end this process as Ctrl-C does: with all that it has started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import redis
 
 from benchmarks.contestants.ours import ended, ingester
-from benchmarks.processes import worker
+from benchmarks.processes import unwind_at_sigterm, worker
 from benchmarks.results import Planned, Results, results_of_commit
 from benchmarks.scene import RunFailed
 from benchmarks.spending import Spending, children, known_stack
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="what differs")
     options = parser.parse_args()
+    unwind_at_sigterm()
     results = results_of_commit(DIRECTORY)
     todo = [
         (planned, load)

@@ -105,7 +105,7 @@ def fill(
 
 def records_in(stack: Settings, topic: str) -> int:
     """Return how many records *topic* has, whoever wrote them."""
-    consumer = Consumer({"bootstrap.servers": stack["KAUFMANN_BROKERS"], "group.id": "benchmarks"})
+    consumer = Consumer({"bootstrap.servers": stack["KAUFMANN_BROKERS"], "group.id": "benchmarks", **QUIET})
     ends = [consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in range(PARTITIONS)]
     consumer.close()
     return sum(ends)
@@ -128,7 +128,9 @@ def gated(stack: Settings, topic: str, events: int) -> Iterator[tuple[list[int],
     yield written, producer.commit_transaction
 
 
-_PRODUCER = {"acks": "all", "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
+#: 3 is errors.
+QUIET = {"log_level": 3}
+_PRODUCER = {"acks": "all", "linger.ms": 5, "queue.buffering.max.messages": 1_000_000, **QUIET}
 
 
 def _records(

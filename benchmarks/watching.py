@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.handling import handled
 from benchmarks.scene import RunFailed, Scene
+from benchmarks.traffic import QUIET
 
 Processes = Sequence[subprocess.Popen[bytes]]
 _LOOK_S = 0.005
@@ -56,7 +57,7 @@ class Group:
 
     def __init__(self, scene: Scene) -> None:
         self._topic = scene.topic
-        self._admin = AdminClient({"bootstrap.servers": scene.stack["KAUFMANN_BROKERS"]})
+        self._admin = AdminClient({"bootstrap.servers": scene.stack["KAUFMANN_BROKERS"], **QUIET})
 
     def has_committed(self, written: Sequence[int]) -> bool:
         """Return whether each partition's *written* events are committed; a transaction's mark may be, too."""

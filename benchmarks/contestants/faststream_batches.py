@@ -6,6 +6,7 @@ What it guarantees: as one by one, but a batch with one failed event is one fail
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -52,4 +53,5 @@ async def work(events: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Process until SIGTERM."""
+    logging.basicConfig(level=logging.ERROR)
     asyncio.run(FastStream(broker, logger=None).run())

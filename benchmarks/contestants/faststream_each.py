@@ -7,6 +7,7 @@ What it guarantees: an event is committed after it was handled, also where it fa
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import Any
 
@@ -52,4 +53,5 @@ subscriber(waits if THREADS > 1 else computes)
 
 def main() -> None:
     """Process until SIGTERM."""
+    logging.basicConfig(level=logging.ERROR)
     asyncio.run(FastStream(broker, logger=None).run())
