@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from benchmarks.scene import RunFailed
+
 _END_S = 30
 
 
@@ -28,6 +30,8 @@ def worker(module: str, environ: Mapping[str, str], processes: int = 2, name: st
     for line in process.stderr:
         if "ready." in line:
             break
+    else:
+        raise RunFailed(f"the worker ended with {process.wait()}")
     drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
     try:
         yield process.pid

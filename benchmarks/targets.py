@@ -41,7 +41,9 @@ class Target:
         return self.bound / found if self.is_most else found / self.bound
 
     def _text(self, figure: float) -> str:
-        return f"{figure:.0%}" if self.unit == "%" else f"{figure:,.{0 if figure >= 100 else 2}f}{self.unit}"
+        if self.unit == "%":
+            return f"{figure:.1%}".replace(".0%", "%")
+        return f"{figure:,.0f}{self.unit}" if figure >= 100 else f"{figure:.3g}{self.unit}"
 
 
 def efficiency(results: Results, contestant: str, handler: str) -> float | None:

@@ -19,7 +19,7 @@ from benchmarks.scene import RunFailed, Scene
 from benchmarks.traffic import QUIET
 
 Processes = Sequence[subprocess.Popen[bytes]]
-_LOOK_S = 0.005
+_LOOK_S = 0.01
 
 
 def watched(

@@ -36,7 +36,7 @@ _FAILING, _PEERS = ("0 ms", "1 ms", "10 ms"), ("0 ms", "10 ms")
 CONTESTANTS: Mapping[str, Contestant] = {
     one.name: one
     for one in (
-        Contestant("bare", "no Celery: poll, decode, call in one process", bare.run, 60_000, _ALL, is_single=True),
+        Contestant("bare", "no Celery: poll, decode, call in one process", bare.run, 80_000, _ALL, is_single=True),
         Contestant("naive", "a task per event: poll, decode, `delay`", naive.run, 700, _ALL),
         Contestant("naive_answers", "the same, each task produces an output", naive.answers, 500),
         Contestant("defaults", "this, as it comes (`max_demand` 50)", ours.defaults, 5_000, _ALL),
@@ -46,8 +46,8 @@ CONTESTANTS: Mapping[str, Contestant] = {
         Contestant("by_key", '`max_demand` 2,000, `ordering="key"`', ours.by_key, 12_000),
         Contestant("failing", "`max_demand` 2,000, every other event fails", ours.failing, 7_000, _FAILING),
         Contestant("faststream", "faststream, an event at a time", peers.faststream, 900, _PEERS),
-        Contestant("faststream_batches", "faststream, in batches", peers.faststream_batches, 40_000, _PEERS),
-        Contestant("quixstreams", "quixstreams", peers.quixstreams, 20_000, _PEERS),
+        Contestant("faststream_batches", "faststream, in batches", peers.faststream_batches, 80_000, _PEERS),
+        Contestant("quixstreams", "quixstreams", peers.quixstreams, 50_000, _PEERS),
         Contestant("arroyo", "sentry-arroyo", peers.arroyo, 40_000, _PEERS),
     )
 }  # fmt: skip

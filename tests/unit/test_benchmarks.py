@@ -77,7 +77,7 @@ def test_a_target_stands_beside_what_was_reached(tmp_path: Path) -> None:
     lines = tables(found, titles(), handlers()).splitlines()
 
     cells = [[cell.strip() for cell in line.split("|")[2:5]] for line in lines if TARGETS[0].what in line]
-    assert cells == [["≥ 40.00 x", "20.00 x", "50%"]]
+    assert cells == [["≥ 40 x", "20 x", "50%"]]
 
 
 def test_a_target_without_its_runs_is_not_measured(tmp_path: Path) -> None:
