@@ -9,15 +9,22 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from celery.signals import worker_ready
+
 from benchmarks.scene import RunFailed
 
 _END_S = 30
+_READY = "the worker is ready"
 
 
 @contextmanager
 def worker(module: str, environ: Mapping[str, str], processes: int = 2, name: str = "bench") -> Iterator[int]:
-    """Run a Celery worker of a *name* of its own; yields its process id once it is ready."""
-    options = ["-c", str(processes), "-n", f"{name}@%h", "-l", "INFO"]
+    """Run a Celery worker of a *name* of its own; yields its process id once it is ready.
+
+    Its level of logging is Celery's own, `WARNING`: at `INFO` it would write two lines for every task. So *module*
+    has to call `say_when_ready`.
+    """
+    options = ["-c", str(processes), "-n", f"{name}@%h"]
     process = subprocess.Popen(
         [sys.executable, "-m", "celery", "-A", module, "worker", *options],
         env={**os.environ, **environ},
@@ -28,7 +35,7 @@ def worker(module: str, environ: Mapping[str, str], processes: int = 2, name: st
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if "ready." in line:
+        if _READY in line:
             break
     else:
         raise RunFailed(f"the worker ended with {process.wait()}")
@@ -38,6 +45,11 @@ def worker(module: str, environ: Mapping[str, str], processes: int = 2, name: st
     finally:
         _end(process)
         drain.wait(_END_S)
+
+
+def say_when_ready() -> None:
+    """Have the Celery worker that imports this write a line when it takes tasks."""
+    worker_ready.connect(lambda **_: print(_READY, file=sys.__stderr__, flush=True), weak=False)
 
 
 @contextmanager

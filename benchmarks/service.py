@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from benchmarks.handling import handle
+from benchmarks.processes import say_when_ready
 from benchmarks.traffic import ANSWER, NAME
 from kaufmann_celery import Event, Kaufmann
 
@@ -24,6 +25,8 @@ ANSWERS = bool(os.environ.get("BENCH_ANSWERS"))
 NAMES = os.environ.get("BENCH_NAMES", NAME).split(",")
 #: A list in Redis, for how long each event took to get here.
 LATENCIES = os.environ.get("BENCH_LATENCIES")
+
+say_when_ready()
 
 
 @kaufmann.on(*NAMES)

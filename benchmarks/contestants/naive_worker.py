@@ -16,11 +16,14 @@ from celery.signals import worker_process_shutdown
 from kafka import KafkaProducer
 
 from benchmarks.handling import handle
+from benchmarks.processes import say_when_ready
 from benchmarks.traffic import ANSWER, encoded
 
 app = Celery("naive", broker=os.environ.get("KAUFMANN_REDIS_URL"))
 app.conf.update(task_default_queue=os.environ.get("BENCH_TOPIC", "naive"), task_ignore_result=True)
 ANSWERS_TO = os.environ.get("BENCH_ANSWERS_TO")
+
+say_when_ready()
 
 
 @app.task
