@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -18,8 +19,8 @@ from benchmarks.latency import idle, percentiles
 from benchmarks.plan import LATENCY, events_of, handlers, plan, titles
 from benchmarks.plot import plot
 from benchmarks.processes import unwind_at_sigterm
-from benchmarks.results import Planned, Results, results_of_commit
-from benchmarks.scene import RunFailed, Scene
+from benchmarks.results import Planned, results_of_commit
+from benchmarks.scene import Scene, note
 from benchmarks.table import tables
 from benchmarks.traffic import ANSWER, NAME, Settings, delete, register
 from kaufmann_celery.local import temporary_stack
@@ -41,8 +42,9 @@ def main() -> None:
     if todo:
         with temporary_stack() as stack:
             _prepare(stack)
+            share = _QUICK_SHARE if options.quick else 1.0
             for number, planned in enumerate(todo, 1):
-                _note(results, stack, planned, options.quick, f"{number}/{len(todo)}")
+                note(results, planned, f"{number}/{len(todo)}", partial(_made, stack, planned, share))
     print(f"\n{tables(results, titles(), handlers())}\n")
     picture = DIRECTORY / f"{results.about['commit']}{'-quick' if options.quick else ''}.png"
     plot(results, titles(), handlers(), picture)
@@ -68,22 +70,12 @@ def _prepare(stack: Settings) -> None:
     _measured(stack, "bare", "0 ms", "warming-up", share=0.05)
 
 
-def _note(results: Results, stack: Settings, planned: Planned, quick: bool, at: str) -> None:  # noqa: FBT001
-    """Make a run, note and print it; one that fails has no figure, and is made again by the next `make bench`."""
-    share = _QUICK_SHARE if quick else 1.0
-    try:
-        if (planned.contestant, planned.case) == LATENCY:
-            seconds = idle(stack, f"latency-{planned.round}", round(_IDLE_EVENTS * share))
-            found: Mapping[str, float] = percentiles(seconds)
-        else:
-            topic = f"{planned.contestant}-{planned.case}-{planned.round}".replace(" ", "-").replace("_", "-")
-            found = _measured(stack, planned.contestant, planned.case, topic, share=share)
-    except RunFailed as error:
-        print(f"{at:>7} {planned.contestant:18} {planned.case:9} FAILED: {error}", flush=True)
-        return
-    results.add(planned, found)
-    shown = "  ".join(f"{name} {figure:,.1f}" for name, figure in found.items())
-    print(f"{at:>7} {planned.contestant:18} {planned.case:9} {shown}", flush=True)
+def _made(stack: Settings, planned: Planned, share: float) -> Mapping[str, float]:
+    """Make a run; *share* is how much shorter than a whole one."""
+    if (planned.contestant, planned.case) == LATENCY:
+        return percentiles(idle(stack, f"latency-{planned.round}", round(_IDLE_EVENTS * share)))
+    topic = f"{planned.contestant}-{planned.case}-{planned.round}".replace(" ", "-").replace("_", "-")
+    return _measured(stack, planned.contestant, planned.case, topic, share=share)
 
 
 def _measured(stack: Settings, contestant: str, handler_name: str, topic: str, *, share: float) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 
-from benchmarks.contestants.ours import ended, ingester
+from benchmarks.contestants.ours import ingesters, said_by
 from benchmarks.processes import unwind_at_sigterm, worker
 from benchmarks.spending import Spending, children, known_stack
 from benchmarks.traffic import ANSWER, NAME, Settings, create, fill, register
@@ -51,7 +51,8 @@ def measure(options: Any, stack: Settings, services: Mapping[str, int]) -> None:
         client = redis.Redis.from_url(stack["KAUFMANN_REDIS_URL"])
         client.config_resetstat()
         spending = Spending(groups)
-        found = ended(ingester(environ), PATIENCE_S)
+        with ingesters(environ) as running:
+            found = said_by(running[0], PATIENCE_S)
         spent = spending.so_far()
         stats: Any = client.info("commandstats")
     per_event = 1e6 / options.events

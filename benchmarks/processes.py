@@ -1,4 +1,4 @@
-"""The processes of a run: Celery's worker, and Python modules' `main`; all are gone when their block ends."""
+"""The processes of a run: Celery's worker, and functions of Python modules; all are gone when their block ends."""
 
 from __future__ import annotations
 
@@ -53,12 +53,14 @@ def say_when_ready() -> None:
 
 
 @contextmanager
-def modules(module: str, environ: Mapping[str, str], processes: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Run *module*'s `main` as several processes."""
+def modules(
+    module: str, environ: Mapping[str, str], processes: int = 1, *, function: str = "main", stdout: int | None = None
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run *function* of *module* in several processes."""
     # Libraries warn of each other's versions.
-    command = [sys.executable, "-W", "ignore", "-c", f"from {module} import main; main()"]
+    command = [sys.executable, "-W", "ignore", "-c", f"from {module} import {function}; {function}()"]
     env = {**os.environ, **environ}
-    running = [subprocess.Popen(command, env=env, start_new_session=True) for _ in range(processes)]
+    running = [subprocess.Popen(command, env=env, stdout=stdout, start_new_session=True) for _ in range(processes)]
     try:
         yield running
     finally:

@@ -10,14 +10,15 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import redis
 
-from benchmarks.contestants.ours import ended, ingester
+from benchmarks.contestants.ours import ingesters, said_by
 from benchmarks.processes import unwind_at_sigterm, worker
 from benchmarks.results import Planned, Results, results_of_commit
-from benchmarks.scene import RunFailed
+from benchmarks.scene import note
 from benchmarks.spending import Spending, children, known_stack
 from benchmarks.table import markdown, spread
 from benchmarks.traffic import NAME, PARTITIONS, Settings, delete, fill, register
@@ -92,24 +93,13 @@ def main() -> None:
     if todo:
         with known_stack() as (stack, services):
             for number, (planned, load) in enumerate(todo, 1):
-                _note(results, stack, services, planned, load, f"{number}/{len(todo)}")
+                measure = partial(measured, stack, services, load, _topic(planned))
+                note(results, planned, f"{number}/{len(todo)}", measure)
     print(f"\n{tables(results)}\n")
 
 
-def _note(
-    results: Results, stack: Settings, services: Mapping[str, int], planned: Planned, load: Load, at: str
-) -> None:
-    topic = f"{planned.contestant}-{planned.case}-{planned.round}".replace(",", "").replace("_", "-")
-    try:
-        found = measured(stack, services, load, topic)
-    except RunFailed as error:
-        print(f"{at:>6} {planned.contestant:12} {planned.case:>10} FAILED: {error}", flush=True)
-        return
-    finally:
-        delete(stack, topic)
-    results.add(planned, found)
-    shown = "  ".join(f"{name} {figure:,.1f}" for name, figure in found.items())
-    print(f"{at:>6} {planned.contestant:12} {planned.case:>10} {shown}", flush=True)
+def _topic(planned: Planned) -> str:
+    return f"{planned.contestant}-{planned.case}-{planned.round}".replace(",", "").replace("_", "-")
 
 
 def measured(stack: Settings, services: Mapping[str, int], load: Load, topic: str) -> dict[str, float]:
@@ -125,14 +115,15 @@ def measured(stack: Settings, services: Mapping[str, int], load: Load, topic: st
     }
     patience_s = _PATIENCE_S + load.backlog / _LEAST_PER_S
     with ExitStack() as running:
+        running.callback(delete, stack, topic)
         mains = [
             running.enter_context(worker("benchmarks.service", environ, name=f"bench{number}"))
             for number in range(load.workers)
         ]
         pids = [pid for main_pid in mains for pid in (main_pid, *children(main_pid))]
         spending = Spending({"worker": pids, "redis": [services["redis"]], "kafka": [services["kafka"]]})
-        started = [ingester(environ) for _ in range(load.ingesters)]
-        said = [ended(one, patience_s) for one in started]
+        started = running.enter_context(ingesters(environ, load.ingesters))
+        said = [said_by(one, patience_s) for one in started]
         spent = {"ingester": sum(one["cpu_s"] for one in said), **spending.so_far()}
     seconds = max(one["ended"] for one in said) - min(one["began"] for one in said)
     costs = {f"{name}_us": spent[name] * 1e6 / load.backlog for name in _SPENDERS}

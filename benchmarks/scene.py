@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.handling import Handler
+from benchmarks.results import Planned, Results
 from benchmarks.traffic import Settings
 
 
 class RunFailed(Exception):
     """A run that took too long, lost events or crashed: it has no figure."""
+
+
+def note(results: Results, planned: Planned, at: str, measure: Callable[[], Mapping[str, float]]) -> None:
+    """Make a run, keep and print its figures; one that fails has none, and is made again the next time."""
+    kind = f"{at:>7} {planned.contestant:18} {planned.case:>9}"
+    try:
+        found = measure()
+    except RunFailed as error:
+        print(f"{kind}  FAILED: {error}", flush=True)
+        return
+    results.add(planned, found)
+    print(f"{kind}  {'  '.join(f'{name} {figure:,.1f}' for name, figure in found.items())}", flush=True)
 
 
 @dataclass(frozen=True, slots=True)

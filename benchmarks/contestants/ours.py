@@ -7,14 +7,12 @@ committed.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
-from typing import Any
+from contextlib import AbstractContextManager
 
 from benchmarks.handling import handled
-from benchmarks.processes import worker
+from benchmarks.processes import modules, worker
 from benchmarks.scene import RunFailed, Scene
 from benchmarks.traffic import create, fill
 
@@ -59,27 +57,25 @@ def failing(scene: Scene) -> float:
 def _run(scene: Scene, more: Mapping[str, str]) -> float:
     fill(scene.stack, scene.topic, scene.events)
     environ = {**scene.environ, **more}
-    with worker(_SERVICE, environ, scene.handler.processes):
-        found = ended(ingester(environ), scene.patience_s)
+    with worker(_SERVICE, environ, scene.handler.processes), ingesters(environ) as running:
+        found = said_by(running[0], scene.patience_s)
     if handled(scene.counts) != scene.events:
         raise RunFailed(f"{scene.events:,} events were handled {handled(scene.counts):,} times")
-    return float(found["ended"] - found["began"])
+    return found["ended"] - found["began"]
 
 
-def ingester(environ: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start an ingester that ends with its topic."""
-    command = [sys.executable, "-c", f"from {_SERVICE} import measure; measure()"]
-    return subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True)
+def ingesters(environ: Mapping[str, str], count: int = 1) -> AbstractContextManager[list[subprocess.Popen[bytes]]]:
+    """Run ingesters that end with their topic."""
+    return modules(_SERVICE, environ, count, function="measure", stdout=subprocess.PIPE)
 
 
-def ended(running: subprocess.Popen[str], patience_s: float) -> dict[str, Any]:
+def said_by(ingester: subprocess.Popen[bytes], patience_s: float) -> dict[str, float]:
     """Wait for an ingester to end, and return what `service.measure` says of it."""
     try:
-        out, _ = running.communicate(timeout=patience_s)
+        out, _ = ingester.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired as error:
-        running.kill()
         raise RunFailed(f"the ingester had not ended after {patience_s:.0f} s") from error
-    if running.returncode:
-        raise RunFailed(f"the ingester ended with {running.returncode}")
-    said: dict[str, Any] = json.loads(out)
+    if ingester.returncode:
+        raise RunFailed(f"the ingester ended with {ingester.returncode}")
+    said: dict[str, float] = json.loads(out)
     return said
