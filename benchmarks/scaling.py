@@ -21,7 +21,7 @@ from benchmarks.results import Planned, Results, results_of_commit
 from benchmarks.scene import note
 from benchmarks.spending import Spending, children, known_stack
 from benchmarks.table import markdown, spread
-from benchmarks.traffic import NAME, PARTITIONS, Settings, delete, fill, register
+from benchmarks.traffic import BYTES, NAME, PARTITIONS, Settings, delete, fill, register
 
 DIRECTORY = Path(".kaufmann/bench")
 _SPENDERS = ("ingester", "worker", "redis", "kafka")
@@ -36,7 +36,7 @@ class Load:
     backlog: int = 100_000
     partitions: int = PARTITIONS
     max_demand: int = 2_000
-    event_bytes: int = 190
+    event_bytes: int = BYTES
     names: int = 1
     ingesters: int = 1
     workers: int = 1

@@ -13,7 +13,7 @@ from benchmarks.results import Planned, Results
 from benchmarks.scaling import BASE, loads
 from benchmarks.table import markdown, spread, tables
 from benchmarks.targets import TARGETS
-from benchmarks.traffic import encoded, of_size
+from benchmarks.traffic import BYTES, encoded, of_size, payload
 
 ABOUT = {"commit": "abc1234", "cores": 2, "system": "Linux x86_64", "python": "3.11.7"}
 
@@ -116,9 +116,10 @@ def test_one_thing_at_a_time_differs_from_the_base() -> None:
         assert differing <= {what}
 
 
-@pytest.mark.parametrize("size", [100, 1_000, 100_000])
+@pytest.mark.parametrize("size", [100, BYTES, 1_000, 100_000])
 def test_an_event_is_as_large_as_asked_for(size: int) -> None:
     assert abs(len(encoded(of_size(7, size))) - size) <= 2
+    assert len(encoded(payload(7))) == BYTES
 
 
 def test_what_processes_have_counted_is_added_up(tmp_path: Path) -> None:
