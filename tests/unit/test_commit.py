@@ -72,6 +72,40 @@ def test_the_answer_frees_the_way_for_the_next_commit_even_when_it_is_an_error()
     assert not committer.in_flight
 
 
+@pytest.mark.parametrize("hurry", [False, True])
+def test_one_commit_is_on_its_way_at_a_time(*, hurry: bool) -> None:
+    owned = owned_by(InMemory())
+    running(owned, 0, 1, 2)
+    partitions = {owned.partition: owned}
+    sent: list[Commits] = []
+    committer = Committer(CommitClock(POLICY, now=0.0), sent.append)
+    for offset in (0, 1):
+        owned.finish(offset)
+        committer.commit_due(partitions, 10.0 * (offset + 1), hurry=hurry)
+    assert [commits[owned.partition].offset for commits in sent] == [1]
+    committer.answered(sent[0], None, partitions)
+    committer.commit_due(partitions, 30.0, hurry=hurry)
+    assert [commits[owned.partition].offset for commits in sent] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("incarnation", "error", "forgettable"),
+    [("history", None, True), ("history", UnavailableError(), False), ("another", None, False)],
+)
+def test_marks_may_go_once_kafka_has_the_commit_that_covers_them(
+    incarnation: str, error: Exception | None, *, forgettable: bool
+) -> None:
+    """One of another incarnation was sent for the ledger of before."""
+    owned = owned_by(InMemory())
+    running(owned, 0)
+    committed = Committed(1, 0, (), incarnation)
+    committer = Committer(CommitClock(POLICY, now=0.0), lambda _: None)
+    committer.send({owned.partition: committed}, 1.0)
+    committer.answered({owned.partition: committed}, error, {owned.partition: owned})
+
+    assert owned.forgettable == (committed if forgettable else None)
+
+
 def test_in_transactions_what_is_due_is_committed_at_once_and_again_where_that_failed() -> None:
     owned = owned_by(InMemory())
     running(owned, 0)

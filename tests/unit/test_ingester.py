@@ -1,0 +1,82 @@
+"""What the ingester's loop makes of what it hears, with a ledger in memory and no other service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from kaufmann_celery import Kaufmann
+from kaufmann_celery.ingester import Ingester
+from kaufmann_celery.ledger.wake import Woken
+from kaufmann_celery.partitions.messages import Fetched, Revoked
+from kaufmann_celery.partitions.owned import OwnedPartition
+from tests.unit.ledger_in_memory import PARTITION, InMemory, adopting, record
+
+
+class Looked(InMemory):
+    """A ledger with nothing to tell; notes whether leases may expire, at each look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_expire: list[bool] = []
+
+    def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        if script != "turn" or self.away:
+            return super().run(script, keys, args)
+        self.may_expire.append(bool(args[3]))
+        return [b"OK", 0, [], []]
+
+
+class Scene:
+    """An ingester that owns orders:0, with one event that a worker runs."""
+
+    def __init__(self) -> None:
+        self.memory = Looked()
+        self.owned: OwnedPartition = adopting(self.memory, 3, leases=[3])
+        self.ingester: Ingester = Kaufmann("orders", celery=Celery(broker="memory://", set_as_current=False)).ingester()
+        self.ingester._partitions.owned[PARTITION] = self.owned
+
+    def may_expire(self) -> bool:
+        """Return whether leases may expire at the next look."""
+        self.ingester._hear(Woken())
+        self.ingester._look()
+        return self.memory.may_expire[-1]
+
+    def a_lease_later(self) -> None:
+        self.ingester._no_expiry_until -= self.ingester.config.lease
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_no_lease_expires_for_one_lease_after_a_start_or_an_outage(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever lives has the time to renew."""
+    monkeypatch.setattr("kaufmann_celery.ingester._AWAY_S", 0.0)
+    assert not scene.may_expire()
+    scene.a_lease_later()
+    assert scene.may_expire()
+    scene.memory.away = True
+    scene.ingester._turn([Woken()])
+    scene.memory.away = False
+    assert not scene.may_expire()
+    scene.a_lease_later()
+    assert scene.may_expire()
+
+
+def test_what_is_revoked_is_forgotten(scene: Scene) -> None:
+    scene.ingester._hear(Fetched(PARTITION, [record(3)], 4))
+    assert [one.offset for one in scene.owned.fetched] == [3]
+    scene.ingester._hear(Revoked(frozenset({PARTITION})))
+    scene.ingester._hear(Fetched(PARTITION, [record(4)], 5))
+
+    assert list(scene.ingester._partitions) == []
+    assert [one.offset for one in scene.owned.fetched] == [3]
+    scene.ingester._look()
+    assert scene.memory.may_expire == []
