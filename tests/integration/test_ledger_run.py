@@ -110,6 +110,12 @@ class TestRunning:
         assert run.renew([(1, 1)], 1) == set()
         assert scene.held().runs == {}
 
+    def test_renew_of_another_incarnation_puts_nothing_back(self, scene: LedgerScene) -> None:
+        scene.owner().claim([1])
+
+        assert scene.run(incarnation="other").renew([(1, 1)], 1) == set()
+        assert scene.held().leases == {}
+
     def test_renew_prolongs_by_one_lease_from_now(self, scene: LedgerScene) -> None:
         scene.owner().claim([1])
         run = scene.run(lease=30.0)

@@ -66,6 +66,7 @@ def test_a_commit_holds_what_is_below_it_and_what_it_does_not_name(*, offset: in
         "kc1.",
         "kc1..AA",
         "kc2.a.AA",
+        Committed(9, 11, (10,), "a").metadata().replace("kc1", "kc2"),
         "kc1.a.",
         "kc1.a.%%%%",
         "kc1.a.A",

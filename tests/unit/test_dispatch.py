@@ -146,14 +146,16 @@ class TestBounds:
         scene.take(owned)
         assert sorted(owned.pending) == [13]
 
-    def test_nothing_is_taken_that_the_commits_metadata_might_not_hold(self, memory: InMemory) -> None:
-        scene, owned = Scene(max_demand=5_000, max_window=10**9), owned_by(memory)
+    @pytest.mark.parametrize("lane", [None, "a"])
+    def test_nothing_is_taken_that_the_commits_metadata_might_not_hold(
+        self, memory: InMemory, lane: str | None
+    ) -> None:
+        """What waits unclaimed for its lane is in it too."""
+        scene, owned = Scene(lane=lane, max_demand=5_000, max_window=10**9), owned_by(memory)
         fetch(owned, *range(0, 10**8, 50_000))
         scene.take(owned)
-        taken = sorted(owned.pending)
-        for offset in taken[1::2]:
-            owned.finish(offset)
-        committed: Committed = owned.watermark.committed(incarnation_of("topic", "0123456789ab"))
+        taken = sorted({*owned.pending, *owned.parked})
+        committed: Committed = owned.watermark.committed(incarnation_of("topic", "0123456789ab"), taken[1::2])
 
         assert 400 < len(taken) < 2_000
         assert len(committed.metadata()) <= _MOST_CHARACTERS

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
-from kaufmann_celery.errors import Retry
+import pytest
+
+from kaufmann_celery.errors import Retry, UnavailableError
 from kaufmann_celery.event import Event
 from kaufmann_celery.handle import Given, TaskRun
 from kaufmann_celery.handlers import Handler
@@ -29,18 +31,29 @@ class Ledger:
     base: str = "base"
     incarnation: str = "history"
     lease: float = 60.0
+    #: How often Redis is away, by what is called; and whose lease was lost.
+    away: dict[str, int] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
 
     def begin(self, events: Sequence[tuple[int, int]]) -> set[int]:
+        self._call("begin")
         return {offset for offset, _ in events} - self.refuses
 
     def renew(self, events: Sequence[tuple[int, int]], _size: int) -> set[int]:
-        return {offset for offset, _ in events}
+        self._call("renew")
+        return {offset for offset, _ in events} - self.lost
 
     def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
+        self._call("finish")
         assert text
         assert last == (reports[-1].offset == self.last)
         self.reported.append(list(reports))
         return {report.offset for report in reports} & self.overtaken
+
+    def _call(self, what: str) -> None:
+        if self.away.get(what, 0) > 0:
+            self.away[what] -= 1
+            raise UnavailableError
 
 
 @dataclass
@@ -51,13 +64,13 @@ class Scene:
     ran: list[int] = field(default_factory=list)
     retries: set[int] = field(default_factory=set)
 
-    def run(self, *lanes: int | None) -> None:
+    def run(self, *lanes: int | None, text: str | None = None) -> None:
         runtime = SimpleNamespace(
             leases=Leases(60.0), config=SimpleNamespace(max_event_bytes=10**6), handle_hooks=Hooks((), "handle")
         )
         handler = Handler("order.placed", self._handle)
         run = TaskRun(cast(WorkerRuntime, runtime), handler, cast(RunLedger, self.ledger), "orders", 0)
-        text = envelope.pack(
+        text = text or envelope.pack(
             "order.placed", key=None, raw_key=b"order.placed", timestamp_ms=0, headers=(), meta={}, payload={}
         )
         run.run([Given(offset, 1, lane=lane) for offset, lane in enumerate(lanes, start=1)], [text] * len(lanes))
@@ -107,3 +120,30 @@ def test_nothing_runs_behind_an_event_that_another_run_took_over() -> None:
     scene.run(1, 2, 1)
 
     assert (scene.ran, scene.held) == ([1, 2], [3])
+
+
+def test_what_another_runs_is_not_run_nor_even_unpacked() -> None:
+    scene = Scene(Ledger(refuses={1, 2, 3}))
+    scene.run(None, None, None, text="not what a task carries")
+
+    assert (scene.ran, scene.ledger.reported) == ([], [])
+
+
+def test_nothing_begins_whose_lease_has_run_out_and_is_anothers() -> None:
+    scene = Scene(Ledger(lease=0.0, lost={2}))
+    scene.run(None, None, None)
+
+    assert scene.ran == [1, 3]
+
+
+@pytest.mark.parametrize("what", ["begin", "renew", "finish"])
+def test_while_redis_is_away_it_is_tried_again_and_nothing_runs_twice(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr("kaufmann_celery.handle._RETRY_S", 0.001)
+    scene = Scene(Ledger(lease=0.0, away={what: 5}))
+    scene.run(None, None, None)
+
+    assert scene.ran == [1, 2, 3]
+    assert [report.offset for reports in scene.ledger.reported for report in reports] == [1, 2, 3]
+    assert scene.ledger.away == {what: 0}

@@ -9,7 +9,12 @@ from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from kaufmann_celery import ConfigError, Kaufmann
 from kaufmann_celery.config import Config, load_config
-from kaufmann_celery.kafka_io.options import check_options, consumer_options, longer_wait_s
+from kaufmann_celery.kafka_io.options import (
+    check_options,
+    consumer_options,
+    longer_wait_s,
+    transactional_options,
+)
 
 
 def config_of(given: dict[str, Any]) -> Config:
@@ -61,6 +66,13 @@ def test_what_the_guarantees_rest_on_is_not_taken_from_the_options() -> None:
 
     assert (taken["isolation_level"], taken["max_poll_records"]) == ("read_committed", 7)
     assert "partition_assignment_strategy" not in taken
+
+
+def test_a_transaction_that_is_left_open_holds_others_up_for_ten_seconds_at_most() -> None:
+    """Whatever the options: the next owner fences it sooner, where the ledger names its producer."""
+    taken = transactional_options(config_of({"transaction_timeout_ms": 900_000}), "orders.life")
+
+    assert (taken["transactional_id"], taken["transaction_timeout_ms"]) == ("orders.life", 10_000)
 
 
 @pytest.mark.parametrize(

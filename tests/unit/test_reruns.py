@@ -6,7 +6,7 @@ import pytest
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 
 from kaufmann_celery.config import load_config
-from kaufmann_celery.errors import DecodeError, UnavailableError, WorkerDied
+from kaufmann_celery.errors import DecodeError, PublishError, UnavailableError, WorkerDied
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Past, Raised
 from kaufmann_celery.outputs import outcome
@@ -143,6 +143,14 @@ def test_a_revoked_task_gives_its_event_a_failure(scene: Scene, reason: str) -> 
 
     assert offsets_of(scene.owned.failing) == [3]
     assert isinstance(pending.failure, TaskRevokedError)
+
+
+def test_what_kafka_refuses_for_good_fails_its_event(scene: Scene) -> None:
+    pending = scene.ran()
+    scene.ends(pending, "refused")
+
+    assert offsets_of(scene.owned.failing) == [3]
+    assert isinstance(pending.failure, PublishError)
 
 
 def test_a_run_over_its_time_limit_fails(scene: Scene) -> None:
