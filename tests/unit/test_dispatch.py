@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from queue import Empty
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from celery import Celery
 from kaufmann_celery import Kaufmann
 from kaufmann_celery.dispatch import Dispatcher
 from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.ledger import Turn
 from kaufmann_celery.outputs import outcome
 from kaufmann_celery.outputs.composing import Composer
 from kaufmann_celery.outputs.error_event import ErrorEvents
@@ -51,6 +54,8 @@ class Scene:
         kaufmann = Kaufmann("orders", celery=Celery(broker="memory://"), **{"max_demand": 2, **settings})
         transcoders = registries.transcoders_of(registries.InMemory(), kaufmann.config)
         error_events = ErrorEvents(kaufmann.config, Composer(kaufmann.config, transcoders), transcoders.avro)
+        self.celery = kaufmann.celery
+        self.queue = kaufmann.default_queue
         self.decodes = Decodes(lane)
         self.dispatcher = Dispatcher(
             kaufmann, self.decodes, Failures(kaufmann.config, error_events), nudge=lambda _: None, group="orders"
@@ -61,6 +66,16 @@ class Scene:
             step(one)
 
         self.dispatcher.take(owned, guarded)
+
+    def sent(self) -> list[Any]:
+        """Take the tasks out of the queue; return their arguments."""
+        found = []
+        with self.celery.connection_for_read() as connection, suppress(Empty):
+            while True:
+                message = connection.SimpleQueue(self.queue).get_nowait()
+                message.ack()
+                found.append(message.payload[0])
+        return found
 
 
 @pytest.fixture
@@ -159,6 +174,30 @@ class TestBounds:
 
         assert 400 < len(taken) < 2_000
         assert len(committed.metadata()) <= _MOST_CHARACTERS
+
+
+def test_the_next_of_a_lane_is_claimed_once_the_one_before_is_settled_not_when_its_outcome_is_there(
+    memory: InMemory,
+) -> None:
+    """Redis may lose the outcome: the next would run while the one before runs again."""
+    scene, owned = Scene(lane="a"), owned_by(memory)
+    fetch(owned, 3, 4)
+    scene.take(owned)
+    scene.dispatcher.heard(owned, Turn(0, outcomes={3: b""}))
+    scene.take(owned)
+    assert sorted(memory.model.claims) == [3]
+    owned.finish(3)
+    scene.take(owned)
+    assert 4 in memory.model.claims
+
+
+def test_what_is_sent_carries_the_tag_of_its_owner(scene: Scene, memory: InMemory) -> None:
+    owned = owned_by(memory)
+    owned.ledger.tag = "mine"
+    fetch(owned, 3)
+    scene.take(owned)
+
+    assert scene.sent()[-1][1:5] == ["history", "mine", "orders", 0]
 
 
 def test_a_registry_that_is_away_is_asked_once_in_a_turn_and_for_another_partition_in_the_next(scene: Scene) -> None:
