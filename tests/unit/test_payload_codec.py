@@ -46,7 +46,7 @@ def test_a_text_in_json_is_read_too() -> None:
     assert loads('["a",{"~:bytes":"AA=="}]') == ["a", b"\0"]
 
 
-@pytest.mark.parametrize("value", [{"secret"}, Colour.RED, object()], ids=repr)
+@pytest.mark.parametrize("value", [{"secret"}, Colour.RED, object()], ids=["set", "enum", "object"])
 def test_what_avro_does_not_know_is_an_encode_error(value: Any) -> None:
     with pytest.raises(EncodeError, match="a payload cannot hold"):
         dumps({"a": value})
