@@ -29,7 +29,7 @@ def check(evidence: Evidence) -> list[Verdict]:
         outputs(index, repeats),
         order(index, faulted, repeats),
         commits(index),
-        recovery(index),
+        recovery(index, repeats),
         outstanding(index),
         exits(evidence),
     ]

@@ -415,6 +415,14 @@ class TestRecovery:
 
         assert off(evidence) == {}
 
+    def test_what_has_to_run_again_after_a_loss_counts_as_going_on(self) -> None:
+        evidence = self.stalled()
+        evidence.runs.append(run(8, at=15.4, pid=22))
+        assert off(evidence) == {REPEATS: 1, "slow recoveries": 1}
+
+        evidence.incidents.append(fault("redis-flushed", 9.2, lost_from=START + 9.2))
+        assert off(evidence) == {}
+
     def other_partition(self, events: int) -> Evidence:
         evidence = self.stalled()
         evidence.owners.append(Ownership(START, 1, "one"))

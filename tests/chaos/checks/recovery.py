@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+from tests.chaos.checks.repeats import Repeats
 from tests.chaos.checks.verdict import Index, Verdict
 
 #: Seconds from the end of a fault to the next finished event of each partition that has any to finish.
@@ -54,16 +55,17 @@ class Progress:
         return found
 
 
-def recovery(index: Index) -> Verdict:
+def recovery(index: Index, repeats: Repeats) -> Verdict:
     """Return where a partition with unfinished events finished none for too long, while no fault was going on.
 
     On a slow machine a partition may have to wait for its turn: an ingester that goes on with its other partitions has
-    recovered, as long as it does not pass one over again and again.
+    recovered, as long as it does not pass one over again and again. What runs again because Redis lost data is finished
+    again, and this counts.
     """
     verdict = Verdict("slow recoveries")
     faults = _merged([(0.0, index.evidence.began), *((one.began, one.ended) for one in index.evidence.incidents)])
     progress, longest = Progress(index), 0.0
-    for partition, spans in _waits(index).items():
+    for partition, spans in _waits(index, repeats).items():
         for start, end in (piece for span in spans for piece in _calm_pieces(*span, faults)):
             if end - start <= _RECOVERY_S:
                 longest = max(longest, end - start)
@@ -79,7 +81,7 @@ def recovery(index: Index) -> Verdict:
     return verdict
 
 
-def _waits(index: Index) -> dict[int, list[tuple[float, float]]]:
+def _waits(index: Index, repeats: Repeats) -> dict[int, list[tuple[float, float]]]:
     """Return, partition by partition, the spans with something to finish and nothing finished."""
     changes: dict[int, list[tuple[float, int]]] = defaultdict(list)
     for place, sent in index.sent.items():
@@ -87,11 +89,14 @@ def _waits(index: Index) -> dict[int, list[tuple[float, float]]]:
             changes[sent.partition].append((sent.at, 1))
             if place in index.finished_at:
                 changes[sent.partition].append((index.finished_at[place], -1))
+    for (partition, _), runs in index.runs.items():
+        again = (one for one in runs if one.run in repeats.explained_by_loss and one.status == "ok")
+        changes[partition] += [(one.ended, 0) for one in again if one.ended is not None]
     found = {}
     for partition, moments in changes.items():
         backlog, since, spans = 0, 0.0, []
         for at, change in sorted(moments, key=lambda one: (one[0], -one[1])):
-            if backlog and change < 0:
+            if backlog and change <= 0:
                 spans.append((since, at))
                 since = at
             elif not backlog:
