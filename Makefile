@@ -29,7 +29,7 @@ soak: .venv/installed ## long tests: more ways to die and to stop, again and aga
 	$(BIN)/pytest -m soak
 
 unit: .venv/installed ## the tests that need no service
-	$(BIN)/pytest tests/unit examples
+	$(BIN)/pytest -n 2 tests/unit examples
 
 check: .venv/installed ## style and types
 	$(BIN)/ruff check .
