@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.traffic import Settings
-from kaufmann_celery.local import LocalStack
+from kaufmann_celery.local import LocalStack, temporary_stack
 from kaufmann_celery.local.guard import TEMPORARY
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -41,15 +40,11 @@ def children(pid: int) -> list[int]:
 @contextmanager
 def known_stack() -> Iterator[tuple[Settings, Mapping[str, int]]]:
     """Run a stack that is gone with this process; yields its settings, and its services' process ids by name."""
-    directory = Path(tempfile.mkdtemp(prefix="kaufmann-"))
-    (directory / TEMPORARY).touch()
-    stack = LocalStack(directory)
-    settings = stack.up(owner_pid=os.getpid())
-    try:
-        yield settings, {one.name: one.pid for one in stack.status() if one.pid}
-    finally:
-        stack.down()
-        shutil.rmtree(directory, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="kaufmann-", ignore_cleanup_errors=True) as directory:
+        # Deleted by the stack's guard where this process is killed.
+        (Path(directory) / TEMPORARY).touch()
+        with temporary_stack(directory=directory) as settings:
+            yield settings, {one.name: one.pid for one in LocalStack(directory).status() if one.pid}
 
 
 def _spent_s(pid: int) -> float:
