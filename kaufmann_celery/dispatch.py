@@ -69,7 +69,7 @@ class Dispatcher:
 
     def heard(self, owned: OwnedPartition, turn: Turn) -> None:
         """Note what the ledger says of events that were dispatched."""
-        for offset in turn.outcomes:
+        for offset in (*turn.outcomes, *turn.settled):
             if pending := owned.pending.get(offset):
                 pending.reported = True
                 self._watchdog.begun(pending)

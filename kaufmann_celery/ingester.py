@@ -26,6 +26,7 @@ from kaufmann_celery.inbox import Inbox
 from kaufmann_celery.kafka_io.delivery import delivery
 from kaufmann_celery.kafka_io.options import longer_wait_s
 from kaufmann_celery.kafka_io.transaction import fence
+from kaufmann_celery.ledger import Turn
 from kaufmann_celery.ledger.address import wake_channel
 from kaufmann_celery.ledger.wake import WakeListener, Woken
 from kaufmann_celery.middleware import Hooks
@@ -226,24 +227,23 @@ class Ingester:
         woken, self._woken = self._woken, set()
         due = [one for one in self._partitions if one.ledger.base in woken or (everywhere and one.is_awaited)]
         self._woken = {owned.ledger.base for owned in due}
-        found: dict[OwnedPartition, Mapping[int, bytes]] = {}
+        turns: dict[OwnedPartition, Turn] = {}
         for owned in due:
-            self._partitions.guarded(owned, lambda owned: self._ask(owned, found))
+            self._partitions.guarded(owned, lambda owned: self._ask(owned, turns))
+        found = {owned: turn.outcomes for owned, turn in turns.items() if turn.outcomes}
         self._settler.settle(found, self._partitions.guarded)
         self._woken.clear()
-        for owned, outcomes in found.items():
-            if any(owned.is_finished(offset) for offset in outcomes):
-                # More may wait than one round holds.
+        for owned, turn in turns.items():
+            if turn.more and (turn.settled or any(owned.is_finished(offset) for offset in turn.outcomes)):
                 self._nudge(owned.ledger.base)
         for owned in self._partitions if everywhere else ():
             self._blocking.look(owned, now, end=self._bound.left(owned))
             self._partitions.guarded(owned, _forget)
 
-    def _ask(self, owned: OwnedPartition, found: dict[OwnedPartition, Mapping[int, bytes]]) -> None:
-        turn = owned.ledger.turn(may_expire=time.monotonic() >= self._no_expiry_until)
+    def _ask(self, owned: OwnedPartition, turns: dict[OwnedPartition, Turn]) -> None:
+        turns[owned] = turn = owned.ledger.turn(may_expire=time.monotonic() >= self._no_expiry_until)
         self._dispatcher.heard(owned, turn)
-        if turn.outcomes:
-            found[owned] = turn.outcomes
+        self._settler.finish(owned, turn.settled)
 
     def _dispatch(self) -> None:
         if not self._stop.is_asked:

@@ -69,19 +69,22 @@ class Settler:
         for owned in found:
             guarded(owned, lambda owned: self._tell(owned, found[owned], refused))
 
+    def finish(self, owned: OwnedPartition, settled: Iterable[int]) -> None:
+        """Note that the ledger has finished these: they were handled, and there was nothing to publish."""
+        for offset in settled:
+            # A predecessor's waits until its record is read again: before that no commit can say that it is finished.
+            if offset in owned.pending:
+                self._counts.handled += 1
+                owned.finish(offset)
+
     def _to_settle(self, owned: OwnedPartition, outcomes: Mapping[int, bytes]) -> Iterator[Entry]:
-        """Yield what is to be settled by publishing; finish at once what was handled and has nothing to publish."""
+        """Yield what is to be published, and then finished."""
         for offset, data in outcomes.items():
             # Never publish again for what Kafka, or a mark, already holds as finished: a ledger that lost its tail
             # brings such outcomes back. A predecessor's wait until their records are read again: before that no
             # commit can say that they are finished.
-            if owned.is_finished(offset) or offset not in owned.pending:
-                continue
-            if data:
+            if not owned.is_finished(offset) and offset in owned.pending:
                 yield Entry(owned, offset, self._to_publish(owned, offset, decode(data)))
-            else:
-                self._counts.handled += 1
-                owned.finish(offset)
 
     def _finish(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

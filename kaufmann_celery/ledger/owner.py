@@ -83,8 +83,12 @@ class Turn:
 
     now_ms: int
     raised: tuple[Raised, ...] = ()
-    #: offset -> outcome, in the order of the partition.
+    #: offset -> outcome, in the order of the partition: what is to be settled.
     outcomes: Mapping[int, bytes] = field(default_factory=dict)
+    #: Handled, and there was nothing to publish: the ledger has finished them.
+    settled: Sequence[int] = ()
+    #: Whether more outcomes wait than one turn takes.
+    more: bool = False
 
 
 class OwnerLedger:
@@ -156,10 +160,11 @@ class OwnerLedger:
     def turn(self, *, may_expire: bool, max_bytes: int = _ROUND_BYTES, limit: int = _ROUND_EVENTS) -> Turn:
         """Return what is to be dispatched again and what is to be settled; expire leases where allowed.
 
+        Outcomes that ask for nothing are settled by this; where the answer is lost, `claim` says so.
         What was raised of a predecessor's claim is returned once that is claimed again here.
         """
         limits = [int(may_expire), max_bytes, limit]
-        _, now, raised, outcomes = self._run("turn", [*limits, *self._heard])
+        _, now, raised, outcomes, settled, more = self._run("turn", [*limits, *self._heard])
         self._heard = []
         entries = {entry.decode(): _raised(entry.decode()) for entry in raised}
         self._kept &= entries.keys()
@@ -169,6 +174,8 @@ class OwnerLedger:
             int(now),
             tuple(sorted(new, key=lambda one: one.offset)),
             {int(offset): outcome for offset, outcome in zip(pairs, pairs, strict=True)},
+            [int(offset) for offset in settled],
+            bool(more),
         )
 
     def settle(self, offsets: Sequence[int]) -> None:

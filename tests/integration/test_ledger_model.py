@@ -227,11 +227,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def turn(self, data: st.DataObject, *, may_expire: bool) -> None:
         owner = self.draw_owner(data)
 
-        def real() -> tuple[dict[int, tuple[Past, str]], dict[int, bytes]]:
+        def real() -> tuple[dict[int, tuple[Past, str]], dict[int, bytes], set[int]]:
             turn = looked(owner.ledger, may_expire=may_expire)
-            return {one.offset: (one.past, one.reason) for one in turn.raised}, dict(turn.outcomes)
+            return {one.offset: (one.past, one.reason) for one in turn.raised}, dict(turn.outcomes), set(turn.settled)
 
-        def expected() -> tuple[dict[int, tuple[Past, str]], dict[int, bytes]]:
+        def expected() -> tuple[dict[int, tuple[Past, str]], dict[int, bytes], set[int]]:
             self.fence(owner)
             self.model.hear(owner.heard)
             if may_expire:
@@ -239,11 +239,14 @@ class LedgerMachine(RuleBasedStateMachine):
                     self.note_death(offset, alone=run in self.model.expired and self.model.runs[run][0] == 1)
                 self.model.expire()
             heard = {offset: one for offset, one in self.model.raised.items() if offset not in owner.unread}
-            return heard, dict(self.model.outcomes)
+            settled = {offset for offset, outcome in self.model.outcomes.items() if not outcome}
+            self.model.settle(settled)
+            return heard, dict(self.model.outcomes), settled
 
         answer = self.compare(real, expected)
         if answer is not None:
-            owner.heard, owner.found = answer
+            owner.heard, owner.found, settled = answer
+            owner.settled |= settled
             assert list(owner.found) == sorted(owner.found)
 
     @rule(data=st.data())

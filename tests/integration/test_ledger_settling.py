@@ -19,6 +19,36 @@ class TestSettling:
         assert list(owner.turn(may_expire=False, max_bytes=10**6, limit=2).outcomes) == [3, 9]
         assert list(owner.turn(may_expire=False, max_bytes=4, limit=1000).outcomes) == [3, 9]
 
+    def test_a_turn_settles_by_itself_what_asks_for_nothing(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim([1, 2, 3])
+        scene.run().begin([(1, 1), (2, 1), (3, 1)])
+        report(scene.run(), (1, 1), (3, 1), outcome=b"", last=False)
+        report(scene.run(), (2, 1))
+        turn = looked(owner)
+
+        assert (turn.settled, turn.outcomes) == ([1, 3], {2: b"out"})
+        assert (scene.held().claims, scene.held().outcomes, scene.held().marks) == ({}, {2: b"out"}, {1, 3})
+        # Had that answer been lost, or another owner asked since:
+        assert {offset: known.state for offset, known in owner.claim([1, 2, 3]).items()} == {
+            1: "finished", 2: "outcome", 3: "finished"
+        }  # fmt: skip
+        assert looked(owner).settled == []
+
+    def test_a_turn_tells_whether_more_wait_than_it_takes(self, scene: LedgerScene) -> None:
+        owner = scene.owner()
+        owner.claim(range(120))
+        scene.run().begin([(offset, 1) for offset in range(120)])
+        report(scene.run(), *((offset, 1) for offset in range(110)), outcome=b"", last=False)
+        report(scene.run(), *((offset, 1) for offset in range(110, 120)))
+
+        turn = owner.turn(may_expire=False, max_bytes=10**6, limit=70)
+        assert (turn.settled, turn.more) == ([*range(70)], True)
+        turn = owner.turn(may_expire=False, max_bytes=4, limit=1000)
+        assert (turn.settled, [*turn.outcomes], turn.more) == ([*range(70, 110)], [110, 111], True)
+        assert [*looked(owner).outcomes] == [*range(110, 120)]
+        assert not looked(owner).more
+
     def test_settling_leaves_a_mark(self, scene: LedgerScene) -> None:
         owner = scene.owner()
         owner.claim([1])

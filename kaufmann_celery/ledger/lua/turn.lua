@@ -1,7 +1,9 @@
--- What the owner has to know, in one round trip: events to dispatch again, and outcomes to settle.
+-- What the owner has to know, in one round trip: events to dispatch again, and outcomes to settle. Those that ask for
+-- nothing are settled here: were this answer lost, the owner's next claim of them is refused as finished.
 -- ARGV: generation, member, incarnation, may expire leases (1/0), most bytes of outcomes, most outcomes,
 --       then the raised entries heard of before. An entry stays until it is heard of, for an answer may be lost.
--- Returns 'OK', now_ms, raised entries, then offset, outcome pairs in the order of the partition.
+-- Returns 'OK', now_ms, raised entries, offset, outcome pairs in the order of the partition, the offsets settled, and
+-- whether more wait (1/0).
 local no = refused(tonumber(ARGV[1]), ARGV[2], ARGV[3])
 if no then return {no} end
 for i = 7, #ARGV do
@@ -62,24 +64,31 @@ end
 local raised, entries = {}, redis.call('HGETALL', KEYS[8])
 for i = 1, #entries, 2 do raised[#raised + 1] = entries[i] .. ' ' .. entries[i + 1] end
 
--- The lowest outcomes first, some at a time, for they may be large.
-local AT_A_TIME = 10
+-- The lowest outcomes first, some at a time, for they may be large; more after some that took no bytes.
+local AT_A_TIME, AT_A_TIME_EMPTY = 10, 50
 local offsets, name_of = {}, {}
 for i, offset in ipairs(redis.call('HKEYS', KEYS[5])) do
   offsets[i] = tonumber(offset)
   name_of[offsets[i]] = offset
 end
 table.sort(offsets)
-local outcomes, bytes = {}, 0
-for from = 1, math.min(#offsets, tonumber(ARGV[6])), AT_A_TIME do
-  if bytes >= tonumber(ARGV[5]) then break end
+local outcomes, settled, bytes, from = {}, {}, 0, 1
+local most = math.min(#offsets, tonumber(ARGV[6]))
+while from <= most and bytes < tonumber(ARGV[5]) do
   local names = {}
-  for i = from, math.min(from + AT_A_TIME - 1, #offsets, tonumber(ARGV[6])) do names[#names + 1] = name_of[offsets[i]] end
+  local upto = math.min(from + (bytes == 0 and from > 1 and AT_A_TIME_EMPTY or AT_A_TIME) - 1, most)
+  for i = from, upto do names[#names + 1] = name_of[offsets[i]] end
   for i, outcome in ipairs(values_of(5, names)) do
-    if bytes >= tonumber(ARGV[5]) then break end
-    outcomes[#outcomes + 1] = names[i]
-    outcomes[#outcomes + 1] = outcome
-    bytes = bytes + #outcome
+    if outcome == '' then
+      settled[#settled + 1] = names[i]
+    elseif bytes < tonumber(ARGV[5]) then
+      outcomes[#outcomes + 1] = names[i]
+      outcomes[#outcomes + 1] = outcome
+      bytes = bytes + #outcome
+    end
   end
+  from = upto + 1
 end
-return {'OK', string.format('%d', now), raised, outcomes}
+settle(settled)
+local more = #settled + #outcomes / 2 < #offsets
+return {'OK', string.format('%d', now), raised, outcomes, settled, more and 1 or 0}
