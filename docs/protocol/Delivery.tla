@@ -22,6 +22,7 @@ CONSTANTS
   MostInTask,          \* events in one task: 1 or 2
   Poison,              \* offsets whose handler kills its worker, always
   Refusable,           \* offsets whose output Kafka refuses for good
+  Silent,              \* offsets whose handler asks for nothing
   Faults, MostFaults,  \* which faults may happen, and how many of them in one behaviour
   Off,                 \* rules switched off
   None
@@ -41,7 +42,7 @@ VARIABLES
   dead,     \* runs whose child died and whose worker's main process has yet to say so
   overdue,  \* runs that could not renew, because Redis was away for longer than a lease
   left,     \* faults that may still happen
-  pub,      \* seen by us only: how often the outputs of each offset are visible
+  pub,      \* seen by us only: how often the outputs of each offset are visible; 1 where none are asked for
   spent,    \* offsets whose handler has run, so that no run may follow; see Excused
   begun,    \* the highest d of each offset that has begun since Redis last lost data
   deaths,   \* deaths of workers that ran this event alone
@@ -492,7 +493,8 @@ Release(run) ==
 -----------------------------------------------------------------------------
 (* Settling: publish, then finish.                                          *)
 
-Fresh(i) == {o \in redis.out : (Rule("14") => o \in ing[i].pend)}
+Asks(o) == o \notin Silent \/ o \in redis.err
+Fresh(i) == {o \in redis.out : Asks(o) /\ (Rule("14") => o \in ing[i].pend)}
 Publishable(o) == o \notin Refusable \/ o \in redis.err \/ ~Rule("15")
 
 \* [14] Outcomes are taken from the ledger (turn.lua), of positions that memory holds as read and unfinished: neither
@@ -506,6 +508,19 @@ Take(i, offsets) ==
   \* then keeps what it publishes from being seen.)
   /\ Blame(offsets \cap kafka.done # {} /\ (Member(i) \/ ~rewound), "published what Kafka holds as finished")
   /\ UNCHANGED <<broker, saved, rewound, queue, workers, left, pub, spent, begun, deaths>>
+
+\* What asks for nothing is settled by the script that finds it (turn.lua). Who asked hears of that, or the answer is lost.
+SettleSilent(i, o) ==
+  /\ Mine(i) /\ ing[i].round = {}
+  /\ o \in redis.out /\ ~Asks(o)
+  /\ redis' = Sealed([Drop(redis, {o}) EXCEPT !.mark = IF Rule("7") THEN @ \cup {o} ELSE @], i)
+  /\ \/ /\ ing' = IF o \in ing[i].pend
+                 THEN [ing EXCEPT ![i].fin = @ \cup {o}, ![i].pend = @ \ {o}, ![i].bare = @ \ {o}]
+                 ELSE ing
+        /\ left' = left
+     \/ "answer lost" \in Faults /\ left > 0 /\ left' = left - 1 /\ UNCHANGED ing
+  /\ pub' = [pub EXCEPT ![o] = 1]
+  /\ UNCHANGED <<broker, saved, rewound, queue, workers, spent, begun, deaths, everSent, bad>>
 
 \* [15] What Kafka refuses for good leaves its round and becomes its event's failure.
 Isolate(i, o) ==
@@ -724,7 +739,7 @@ Rounds(i) == IF ExactlyOnce THEN {{o \in Fresh(i) : Publishable(o)}} ELSE {{o} :
 IngesterStep ==
   \E i \in Ingesters :
     \/ Hear(i) \/ Ask(i) \/ Vouch(i) \/ Own(i) \/ FencedOut(i) \/ Rebuild(i)
-    \/ \E o \in Offsets : Claim(i, o) \/ PassGone(i, o) \/ Conclude(i, o) \/ Isolate(i, o)
+    \/ \E o \in Offsets : Claim(i, o) \/ PassGone(i, o) \/ Conclude(i, o) \/ Isolate(i, o) \/ SettleSilent(i, o)
                           \/ Reclaim(i, o) \/ DropFinished(i, o)
     \/ \E offsets \in Tasks : Send(i, offsets)
     \/ \E run \in {redis.lease[o] : o \in Offsets} \ {None} : Expire(i, run)
