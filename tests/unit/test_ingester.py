@@ -30,7 +30,7 @@ class Looked(InMemory):
         if script != "turn" or self.away:
             return super().run(script, keys, args)
         self.may_expire.append(bool(args[3]))
-        return [b"OK", 0, [], []]
+        return [b"OK", 0, [], [], [], 0]
 
 
 class Scene:
