@@ -36,6 +36,7 @@ from redis.sentinel import Sentinel
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import cluster
 from kaufmann_celery.ledger.address import TTL_S
+from kaufmann_celery.ledger.lines import Lines
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ _AWAY = (
 #: The same, where redis-py has no class for it: the disk is full, replicas are missing, a script blocks.
 _AWAY_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNBLOCKED")
 
+#: A script's keys and arguments.
+Call = tuple[Sequence[str], Sequence[Any]]
+
 _OWNER_SCRIPTS = ("claim", "turn", "settle", "conclude", "refuse", "forget", "audit")
 
 
@@ -76,11 +80,12 @@ class LedgerConnection:
     Raises `UnavailableError` where Redis is away; whether the script ran is then unknown, so each may run again.
     """
 
-    def __init__(self, make: Callable[[], Any], *, one_by_one: bool = False) -> None:
+    def __init__(self, make: Callable[[], Any], *, is_cluster: bool = False) -> None:
         self._make = make
-        #: Whether scripts for several ledgers cannot travel together.
-        self._one_by_one = one_by_one
+        self._is_cluster = is_cluster
         self._made: redis.Redis | None = None
+        #: None where scripts for several ledgers cannot travel together.
+        self._lines: Lines | None = None
         self._lock = threading.Lock()
 
     @property
@@ -89,31 +94,30 @@ class LedgerConnection:
         with self._lock:
             if self._made is None:
                 self._made = self._make()
+                self._lines = None if self._is_cluster else Lines(self._made.connection_pool)
             return self._made
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run one script and return its answer."""
-        with _translated():
-            return self._evaluate(script, keys, args)
+        return self.ask(script, [(keys, args)])()[0]
 
-    def run_many(self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    def run_many(self, script: str, calls: Sequence[Call]) -> list[Any]:
         """Run one script for several ledgers, in one round trip where they are not spread over a Redis Cluster."""
-        if self._one_by_one or len(calls) == 1:
-            return [self.run(script, *call) for call in calls]
+        return self.ask(script, calls)()
+
+    def ask(self, script: str, calls: Sequence[Call]) -> Callable[[], list[Any]]:
+        """Have one script run for several ledgers; return what waits for the answers, and has to be called.
+
+        All of it is done at once where they are spread over a Redis Cluster.
+        """
         text, sha = _script(script)
         with _translated():
-            for _ in range(2):
-                pipeline = self.client.pipeline(transaction=False)
-                for keys, args in calls:
-                    pipeline.evalsha(sha, len(keys), *keys, *args)
-                answers: list[Any] = pipeline.execute(raise_on_error=False)
-                if not any(isinstance(answer, NoScriptError) for answer in answers):
-                    break
-                self.client.script_load(text)
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-        return answers
+            client = self.client
+            if self._lines is None:
+                found = [_evaluated(client, text, sha, *call) for call in calls]
+                return lambda: found
+            commands = [("EVALSHA", sha, len(keys), *keys, *args) for keys, args in calls]
+            return partial(self._answers, text, calls, self._lines.send(commands))
 
     def ping(self) -> None:
         """Return once Redis answers; raise `UnavailableError` where it does not."""
@@ -125,12 +129,23 @@ class LedgerConnection:
         if self._made is not None:
             self._made.close()
 
-    def _evaluate(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        text, sha = _script(script)
-        try:
-            return self.client.evalsha(sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return self.client.eval(text, len(keys), *keys, *args)
+    def _answers(self, text: str, calls: Sequence[Call], wait: Callable[[], list[Any]]) -> list[Any]:
+        with _translated():
+            answers = wait()
+            for number, answer in enumerate(answers):
+                if isinstance(answer, NoScriptError):
+                    keys, args = calls[number]
+                    answers[number] = self.client.eval(text, len(keys), *keys, *args)
+                elif isinstance(answer, Exception):
+                    raise answer
+            return answers
+
+
+def _evaluated(client: redis.Redis, text: str, sha: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    try:
+        return client.evalsha(sha, len(keys), *keys, *args)
+    except NoScriptError:
+        return client.eval(text, len(keys), *keys, *args)
 
 
 @contextmanager
@@ -167,7 +182,7 @@ def connect(url: str, transport_options: Mapping[str, Any] | None = None) -> Led
     if url.startswith("sentinel://"):
         return LedgerConnection(partial(_by_sentinel, url, transport_options or {}, options))
     if url.startswith(cluster.SCHEMES):
-        return LedgerConnection(partial(cluster.connected_to, url, options), one_by_one=True)
+        return LedgerConnection(partial(cluster.connected_to, url, options), is_cluster=True)
     return LedgerConnection(partial(redis.Redis.from_url, url, **options))
 
 

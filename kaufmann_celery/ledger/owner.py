@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from kaufmann_celery.errors import KaufmannError
 from kaufmann_celery.ledger.address import TTL_S, UNTAGGED, keys_of
-from kaufmann_celery.ledger.connection import LedgerConnection
+from kaufmann_celery.ledger.connection import Call, LedgerConnection
+from kaufmann_celery.ledger.spans import spans, spread
 from kaufmann_celery.partitions.commit_metadata import Committed
 
 #: Bytes and number of outcomes taken at a time.
@@ -145,17 +147,7 @@ class OwnerLedger:
 
         What was raised of a predecessor's claim is heard here.
         """
-        known: dict[int, Claimed] = {}
-        for chunk in _chunks(offsets):
-            answer = self._run("claim", [self.tag, *chunk])
-            fields = iter(answer[1:])
-            for offset, state, claim, run, due, entry in zip(*[fields] * 6, strict=True):
-                raised = self._unheard(int(offset), entry)
-                known[int(offset)] = Claimed(
-                    int(offset), state.decode(), _past(claim), bool(run), int(float(due)), raised
-                )
-            self._unread.difference_update(chunk)
-        return known
+        return claims([(self, offsets)])()[0]()
 
     def turn(self, *, may_expire: bool, max_bytes: int = _ROUND_BYTES, limit: int = _ROUND_EVENTS) -> Turn:
         """Return what is to be dispatched again and what is to be settled; expire leases where allowed.
@@ -163,8 +155,14 @@ class OwnerLedger:
         Outcomes that ask for nothing are settled by this; where the answer is lost, `claim` says so.
         What was raised of a predecessor's claim is returned once that is claimed again here.
         """
-        limits = [int(may_expire), max_bytes, limit]
-        _, now, raised, outcomes, settled, more = self._run("turn", [*limits, *self._heard])
+        return self._turned(self._connection.run("turn", *self._turn_call(int(may_expire), max_bytes, limit)))
+
+    def _turn_call(self, *limits: int) -> Call:
+        return self._call([*limits, *self._heard])
+
+    def _turned(self, answer: Any) -> Turn:
+        _refuse(answer[0])
+        _, now, raised, outcomes, settled, more = answer
         self._heard = []
         entries = {entry.decode(): _raised(entry.decode()) for entry in raised}
         self._kept &= entries.keys()
@@ -174,14 +172,14 @@ class OwnerLedger:
             int(now),
             tuple(sorted(new, key=lambda one: one.offset)),
             {int(offset): outcome for offset, outcome in zip(pairs, pairs, strict=True)},
-            [int(offset) for offset in settled],
+            spread(settled),
             bool(more),
         )
 
     def settle(self, offsets: Sequence[int]) -> None:
         """Finish *offsets*: what their outcomes asked for is in Kafka."""
         for chunk in _chunks(offsets):
-            self._run("settle", chunk)
+            self._run("settle", [spans(chunk)])
 
     def conclude(self, outcomes: Mapping[int, bytes]) -> set[int]:
         """Say what became of events that no worker runs; return the offsets refused."""
@@ -220,11 +218,54 @@ class OwnerLedger:
             self._heard.append(entry)
         return True
 
+    def _claimed(self, offsets: Sequence[int], answers: Iterable[Any]) -> dict[int, Claimed]:
+        known: dict[int, Claimed] = {}
+        for answer in answers:
+            _refuse(answer[0])
+            fields = iter(answer[1:])
+            for offset, state, claim, run, due, entry in zip(*[fields] * 6, strict=True):
+                raised = self._unheard(int(offset), entry)
+                known[int(offset)] = Claimed(
+                    int(offset), state.decode(), _past(claim), bool(run), int(float(due)), raised
+                )
+        self._unread.difference_update(offsets)
+        return known
+
     def _run(self, script: str, args: Iterable[Any]) -> Any:
-        fence = [self.generation, self.member, self.incarnation]
-        answer = self._connection.run(script, self._keys, [*fence, *args])
+        answer = self._connection.run(script, *self._call(args))
         _refuse(answer[0] if isinstance(answer, list) else answer)
         return answer
+
+    def _call(self, args: Iterable[Any]) -> Call:
+        return self._keys, [self.generation, self.member, self.incarnation, *args]
+
+
+_T = TypeVar("_T")
+#: Waits for the answers to a question in several ledgers. Each is read by a call, which raises `Fenced`.
+Answers = Callable[[], list[Callable[[], _T]]]
+
+
+def turns(ledgers: Sequence[OwnerLedger], *, may_expire: bool) -> Answers[Turn]:
+    """Ask for the turns of *ledgers* at once; return what waits for them. Both raise `UnavailableError`."""
+    calls = [one._turn_call(int(may_expire), _ROUND_BYTES, _ROUND_EVENTS) for one in ledgers]
+    wait = _asked(ledgers, "turn", calls)
+    return lambda: [partial(one._turned, answer) for one, answer in zip(ledgers, wait(), strict=True)]
+
+
+def claims(wanted: Sequence[tuple[OwnerLedger, Sequence[int]]]) -> Answers[dict[int, Claimed]]:
+    """Ask for claims in several ledgers at once; return what waits for them. Both raise `UnavailableError`."""
+    calls = [one._call([one.tag, spans(chunk)]) for one, offsets in wanted for chunk in _chunks(offsets)]
+    wait = _asked([one for one, _ in wanted], "claim", calls)
+
+    def answers() -> list[Callable[[], dict[int, Claimed]]]:
+        found = iter(wait())
+        return [partial(one._claimed, offsets, [next(found) for _ in _chunks(offsets)]) for one, offsets in wanted]
+
+    return answers
+
+
+def _asked(ledgers: Sequence[OwnerLedger], script: str, calls: Sequence[Call]) -> Callable[[], list[Any]]:
+    return ledgers[0]._connection.ask(script, calls) if ledgers else list
 
 
 def _refuse(word: bytes) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from kaufmann_celery.ledger.address import UNTAGGED, keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection
+from kaufmann_celery.ledger.spans import spans, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +46,44 @@ class RunLedger:
 
         Made again after `UnavailableError`, it accepts what the call before it got.
         """
-        answer = self._run("begin", self.run, int(self.lease * 1000), self.nonce, self.tag, *_flat(events))
-        return {int(offset) for offset in answer}
+        return set(spread(self._run("begin", self.run, self._lease_ms, self.nonce, self.tag, *_by_d(events))))
 
     def renew(self, events: Sequence[tuple[int, int]], size: int) -> set[int]:
         """Prolong the lease of (offset, d) pairs; return the offsets the run still holds. *size*: of its task."""
-        return {int(offset) for offset in self._run("renew", self.run, int(self.lease * 1000), size, *_flat(events))}
+        return set(spread(self._run("renew", self.run, self._lease_ms, size, *_by_d(events))))
 
     def vouch(self) -> bool:
         """Prolong this run for the process that holds it; return whether there is such a run. Nothing is put back."""
-        return bool(self._run("vouch", self.run, int(self.lease * 1000)))
+        return bool(self._run("vouch", self.run, self._lease_ms))
 
     def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
         """Report; return the offsets refused, because another run holds them or the ledger forgot them."""
-        args: list[str | int | bytes] = []
+        alike: dict[tuple[str | int | bytes, ...], list[int]] = {}
         for report in reports:
             kind = "held" if report.held else "outcome" if report.retry_in is None else "retry"
-            args += [report.offset, report.d, kind]
-            args.append(report.outcome if kind == "outcome" else int((report.retry_in or 0) * 1000))
-        answer = self._run("finish", self.run, int(last), text, *args)
-        return {int(offset) for offset in answer}
+            said = report.outcome if kind == "outcome" else int((report.retry_in or 0) * 1000)
+            alike.setdefault((report.d, kind, said), []).append(report.offset)
+        args = [part for what, offsets in alike.items() for part in (spans(offsets), *what)]
+        return set(spread(self._run("finish", self.run, int(last), text, *args)))
 
     def release(self, events: Sequence[tuple[int, int]], *, reason: str, at_fault: bool, text: str) -> int:
         """Say that the run ended without a report; return how many events go again.
 
         *at_fault*: whether it counts against an event that was alone in its task.
         """
-        return int(self._run("release", self.run, reason, int(at_fault), text, *_flat(events)))
+        return int(self._run("release", self.run, reason, int(at_fault), text, *_by_d(events)))
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self.lease * 1000)
 
     def _run(self, script: str, *args: str | int | bytes) -> Any:
         return self.connection.run(script, keys_of(self.base), [self.incarnation, *args])
 
 
-def _flat(events: Sequence[tuple[int, int]]) -> list[int]:
-    return [number for event in events for number in event]
+def _by_d(events: Sequence[tuple[int, int]]) -> list[str | int]:
+    """Return spans and their d, one after the other."""
+    alike: dict[int, list[int]] = {}
+    for offset, d in events:
+        alike.setdefault(d, []).append(offset)
+    return [part for d, offsets in alike.items() for part in (spans(offsets), d)]

@@ -40,13 +40,13 @@ class LedgerInMemory:
     def __init__(self) -> None:
         self.reported: list[Reported] = []
 
-    def run(self, script: str, _keys: Sequence[str], args: Sequence[Any]) -> list[int]:
+    def run(self, script: str, _keys: Sequence[str], args: Sequence[Any]) -> bytes:
         """Answer one of the scripts that a run calls: `begin`, `renew`, `finish`."""
         events = args[_BEFORE_EVENTS[script] :]
         if script != "finish":
-            return list(events[::2])
+            return " ".join(events[::2]).encode()
         self.reported += [Reported(events[at + 2], events[at + 3]) for at in range(0, len(events), 4)]
-        return []
+        return b""
 
 
 class _LeasesForEver(Leases):

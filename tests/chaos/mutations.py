@@ -64,7 +64,7 @@ MUTATIONS = (
         (
             (
                 "ledger/lua/begin.lua",
-                "if d_of(claims[i]) == ARGV[5 + 2 * i] and (is_free or (again and holders[i] == ARGV[2])) then",
+                "if d_of(claims[i]) == ARGV[at[i] + 1] and (is_free or (again and holders[i] == ARGV[2])) then",
                 "if true then",
             ),
         ),

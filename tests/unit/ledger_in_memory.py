@@ -12,6 +12,8 @@ from kafka import TopicPartition
 from kaufmann_celery.errors import EventError, UnavailableError
 from kaufmann_celery.handlers import Handler, Options
 from kaufmann_celery.ledger import FIRST, Fenced, LedgerConnection, OwnerLedger, Past
+from kaufmann_celery.ledger.connection import Call
+from kaufmann_celery.ledger.spans import spread
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import GoneRecord, Pending
@@ -31,6 +33,9 @@ class InMemory:
     #: offset -> milliseconds until a claim is due.
     due: dict[int, int] = field(default_factory=dict)
     away: bool = False
+
+    def ask(self, script: str, calls: Sequence[Call]) -> Callable[[], list[Any]]:
+        return lambda: [self.run(script, *call) for call in calls]
 
     def run(self, script: str, _keys: Sequence[str], args: Sequence[Any]) -> Any:
         if self.away:
@@ -65,7 +70,8 @@ class InMemory:
         return [b"OK", list(self.model.claims), list(self.model.outcomes), list(self.model.marks)]
 
     def _claim(self, args: list[Any]) -> Any:
-        tag, *offsets = args
+        tag, text = args
+        offsets = spread(text.encode())
         known = self.model.claim(offsets, tag)
         return [b"OK", *(part for offset in known for part in self._told(offset, known[offset]))]
 
@@ -88,8 +94,8 @@ class InMemory:
         model = self.model
         return [b"OK", *(list(part) for part in (model.claims, model.leases, model.outcomes, model.marks))]
 
-    def _settle(self, offsets: list[int]) -> Any:
-        self.model.settle(offsets)
+    def _settle(self, args: list[str]) -> Any:
+        self.model.settle(spread(args[0].encode()))
         return b"OK"
 
     def _refuse(self, args: list[Any]) -> Any:

@@ -50,7 +50,7 @@ class Scene:
     ledger: Ledger
 
     def released(self, reason: str, *, at_fault: bool) -> tuple[Any, ...]:
-        return ("release", "history", run_id(self.request.id, CHILD), reason, at_fault, [7, 1, 8, 1])
+        return ("release", "history", run_id(self.request.id, CHILD), reason, at_fault, ["7-8", 1])
 
     def fails_by(self, error: BaseException) -> None:
         """Hear of *error* as the pool tells of it."""

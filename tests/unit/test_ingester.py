@@ -30,7 +30,7 @@ class Looked(InMemory):
         if script != "turn" or self.away:
             return super().run(script, keys, args)
         self.may_expire.append(bool(args[3]))
-        return [b"OK", 0, [], [], [], 0]
+        return [b"OK", 0, [], [], b"", 0]
 
 
 class Scene:
@@ -49,7 +49,7 @@ class Scene:
         return self.memory.may_expire[-1]
 
     def a_lease_later(self) -> None:
-        self.ingester._no_expiry_until -= self.ingester.config.lease
+        self.ingester._looking._no_expiry_until -= self.ingester.config.lease
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 -- Say that these events are outstanding. Refuses what is claimed, has an outcome or a finished mark.
--- ARGV: generation, member, incarnation, tag, offsets...
+-- ARGV: generation, member, incarnation, tag, spans
 -- Returns the refused ones, flat: offset, 'claimed' | 'outcome' | 'finished', claim, run ('' = not leased), ms until it
 -- is due (0 = now), raised entry ('' = none)
 local no = refused(tonumber(ARGV[1]), ARGV[2], ARGV[3])
 if no then return {no} end
 local result, now = {'OK'}, now_ms()
-local tag, offsets, new = ARGV[4], every(5, 1), {}
+local tag, offsets, new = ARGV[4], spread(5, 1), {}
 local claims = values_of(2, offsets)
 local reported = {}
 for _, offset in ipairs(redis.call('HKEYS', KEYS[5])) do reported[offset] = true end

@@ -1,15 +1,14 @@
 -- A run reports what became of its events. Only the holder of the lease may, or the run whose lease Redis lost.
 -- ARGV: incarnation, run, is this the run's last report (1/0), text for the owner,
---       then offset, d, 'outcome' | 'retry' | 'held', outcome bytes | countdown_ms. Returns the refused offsets.
+--       then spans, d, 'outcome' | 'retry' | 'held', outcome bytes | countdown_ms. Returns the refused spans.
 --       held: not run, because one before it in its lane did not succeed.
 -- An outcome that is there already, because the answer was lost, is not refused.
 local known = redis.call('HGET', KEYS[1], 'incarnation') == ARGV[1]
-local offsets, refused_offsets = every(5, 4), {}
+local refused_offsets, offsets, at = {}, spread(5, 4)
 local claims, holders = values_of(2, offsets), values_of(3, offsets)
 local done, outcomes, later = {}, {}, {}
 for i, offset in ipairs(offsets) do
-  local at = 1 + 4 * i
-  local d, what, bytes = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local d, what, bytes = ARGV[at[i] + 1], ARGV[at[i] + 2], ARGV[at[i] + 3]
   if known and d_of(claims[i]) == d and (not holders[i] or holders[i] == ARGV[2]) then
     if what ~= 'outcome' then
       later[#later + 1] = i
@@ -26,8 +25,8 @@ drop(done)
 if #done > 0 then redis.call('HSET', KEYS[5], unpack(outcomes)) end
 for _, i in ipairs(later) do
   local d, past = parsed(claims[i])
-  raise(offsets[i], d, past, false, now_ms() + ARGV[4 + 4 * i], ARGV[3 + 4 * i])
+  raise(offsets[i], d, past, false, now_ms() + ARGV[at[i] + 3], ARGV[at[i] + 2])
 end
 if ARGV[3] == '1' then redis.call('HDEL', KEYS[4], ARGV[2]) end
 wake(ARGV[4])
-return refused_offsets
+return spans(refused_offsets)

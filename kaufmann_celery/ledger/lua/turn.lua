@@ -2,7 +2,7 @@
 -- nothing are settled here: were this answer lost, the owner's next claim of them is refused as finished.
 -- ARGV: generation, member, incarnation, may expire leases (1/0), most bytes of outcomes, most outcomes,
 --       then the raised entries heard of before. An entry stays until it is heard of, for an answer may be lost.
--- Returns 'OK', now_ms, raised entries, offset, outcome pairs in the order of the partition, the offsets settled, and
+-- Returns 'OK', now_ms, raised entries, offset, outcome pairs in the order of the partition, the spans settled, and
 -- whether more wait (1/0).
 local no = refused(tonumber(ARGV[1]), ARGV[2], ARGV[3])
 if no then return {no} end
@@ -91,4 +91,4 @@ while from <= most and bytes < tonumber(ARGV[5]) do
 end
 settle(settled)
 local more = #settled + #outcomes / 2 < #offsets
-return {'OK', string.format('%d', now), raised, outcomes, settled, more and 1 or 0}
+return {'OK', string.format('%d', now), raised, outcomes, spans(settled), more and 1 or 0}
