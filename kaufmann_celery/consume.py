@@ -48,16 +48,10 @@ class Consumption:
     """The consumer's thread. Its methods may be called from any thread and do not block."""
 
     def __init__(
-        self,
-        config: Config,
-        topics: Iterable[str],
-        inbox: SimpleQueue[Any],
-        *,
-        settling: threading.Lock,
+        self, config: Config, topics: Iterable[str], inbox: SimpleQueue[Any], *, settling: threading.Lock,
         on_revoke: Callable[[frozenset[TopicPartition]], Mapping[TopicPartition, Committed]],
-        wants: Callable[[TopicPartition, int], bool],
-        beat: Callable[[], None],
-    ) -> None:
+        wants: Callable[[TopicPartition, int], bool], beat: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._config = config
         self._topics = list(topics)
         self._inbox = inbox
@@ -67,6 +61,7 @@ class Consumption:
         self._beat = beat
         self._requests: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
+        self._moved = threading.Event()
         self._leave_s = 2.0
         self._assigned = Assignments()
         #: The latest assignment that the loop heard of.
@@ -85,6 +80,7 @@ class Consumption:
         """Leave the group and end the thread; wait for that at most *timeout_s*, and return whether it has ended."""
         self._leave_s = timeout_s
         self._stop.set()
+        self._moved.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -92,6 +88,10 @@ class Consumption:
     def heard(self, epoch: int) -> None:
         """Note that the loop knows of the assignments up to *epoch*; its requests are for these."""
         self._heard = epoch
+
+    def look(self) -> None:
+        """Have the thread look at once whether there is more to read."""
+        self._moved.set()
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Have records of *partition* from *offset* on put into the inbox."""
@@ -157,7 +157,8 @@ class Consumption:
         self._rest()
         timeout_s = _POLL_BUSY_S if self._pause_and_resume() or self._is_asked() else _POLL_S
         mend(self._consumer)
-        fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        # The second finds what the first does not: of a partition that was paused, while the one read last is paused.
+        fetched = self._consumer.poll(timeout_ms=0) or self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         for partition in filter(self._start.has_moved, tuple(self._assigned.read_to)):
             self._take_anew(partition)
         self._hand_over(fetched)
@@ -171,7 +172,8 @@ class Consumption:
         while (reading := self._assigned.reading()) and time.monotonic() < until:
             if self._is_asked() or needs_poll(self._consumer) or any(starmap(self._wants, reading)):
                 return
-            self._stop.wait(_POLL_BUSY_S)
+            self._moved.wait(_POLL_BUSY_S)
+            self._moved.clear()
 
     def _is_asked(self) -> bool:
         return bool(self._requests or self._assigned.fresh or self._stop.is_set())

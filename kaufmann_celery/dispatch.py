@@ -8,13 +8,15 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kaufmann_celery.errors import DecodeError, UnavailableError
 from kaufmann_celery.handlers import Handler
-from kaufmann_celery.ledger import Turn
+from kaufmann_celery.ledger import Claimed, Turn, claims
+from kaufmann_celery.partitions.ahead import DecodesAhead
 from kaufmann_celery.partitions.owned import Guarded, OwnedPartition
 from kaufmann_celery.partitions.pending import Decodes, GoneRecord, Pending
 from kaufmann_celery.tasks import envelope
@@ -52,7 +54,7 @@ class Dispatcher:
         self._max_window = config.max_window
         #: Events of one partition that may wait, unclaimed, for others in their lanes.
         self._most_parked = 2 * config.max_demand
-        self._decoder = decoder
+        self._decoder = DecodesAhead(decoder, config.max_demand)
         self._nudge = nudge
         self._celery = CeleryOut(kaufmann.celery, group, kaufmann.queue_of)
         self._watchdog = Watchdog(self._celery.waiting, kaufmann.queue_of)
@@ -83,7 +85,8 @@ class Dispatcher:
         now = time.monotonic()
         self.reruns.ripen(now, self._max_demand - sum(owned.outstanding for owned in partitions))
         self._decode(partitions, away)
-        steps = [self._claim, self._conclude]
+        self._claim(partitions, guarded, away)
+        steps = [self._conclude]
         if self._watchdog.is_due(now):
             steps.append(self._watchdog.look)
         for step in steps:
@@ -105,10 +108,9 @@ class Dispatcher:
         slots = self._max_demand - outstanding
         if outstanding and slots < self.grouping.quantum:
             slots = 0
-        # Each turn another partition comes first, so that none starves.
+        ordered = self._in_turn(partitions)
         self._turns += 1
-        for at in range(len(partitions)):
-            owned = partitions[(self._turns + at) % len(partitions)]
+        for owned in ordered:
             try:
                 slots = self._decode_some(owned, slots)
             except UnavailableError as error:
@@ -128,7 +130,7 @@ class Dispatcher:
                     break
                 owned.hold()
                 continue
-            decoded = self._decoder.decode(record)
+            decoded = self._decoder.decode(owned, record)
             if decoded is None:
                 owned.skip()
             elif owned.deliver(Pending(record, decoded, failure=decoded.error)):
@@ -138,11 +140,29 @@ class Dispatcher:
                 fits -= 1
         return room
 
-    def _claim(self, owned: OwnedPartition) -> None:
-        owned.decoded.extend(self._gone(owned, offset) for offset in owned.passed())
-        if not owned.decoded:
-            return
-        known = owned.ledger.claim([pending.offset for pending in owned.decoded])
+    def decode_ahead(self, partitions: Sequence[OwnedPartition]) -> None:
+        """Decode some of the records that come next, while Redis answers."""
+        self._decoder.go_on(self._in_turn(partitions))
+
+    def _in_turn(self, partitions: Sequence[OwnedPartition]) -> list[OwnedPartition]:
+        """Return them in the order of the next turn: each turn another comes first, so that none starves."""
+        first = self._turns % len(partitions) if partitions else 0
+        return [*partitions[first:], *partitions[:first]]
+
+    def _claim(self, partitions: Sequence[OwnedPartition], guarded: Guarded, away: list[UnavailableError]) -> None:
+        for owned in partitions:
+            owned.decoded.extend(self._gone(owned, offset) for offset in owned.passed())
+        claiming = [owned for owned in partitions if owned.decoded]
+        try:
+            answers = claims([(owned.ledger, [one.offset for one in owned.decoded]) for owned in claiming])
+            self.decode_ahead(partitions)
+            for owned, answer in zip(claiming, answers(), strict=True):
+                guarded(owned, partial(self._claimed, answer=answer))
+        except UnavailableError as error:
+            away.append(error)
+
+    def _claimed(self, owned: OwnedPartition, answer: Callable[[], Mapping[int, Claimed]]) -> None:
+        known = answer()
         while owned.decoded:
             pending = owned.decoded.popleft()
             found = known.get(pending.offset)

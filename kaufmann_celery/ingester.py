@@ -26,9 +26,9 @@ from kaufmann_celery.inbox import Inbox
 from kaufmann_celery.kafka_io.delivery import delivery
 from kaufmann_celery.kafka_io.options import longer_wait_s
 from kaufmann_celery.kafka_io.transaction import fence
-from kaufmann_celery.ledger import Turn
 from kaufmann_celery.ledger.address import wake_channel
 from kaufmann_celery.ledger.wake import WakeListener, Woken
+from kaufmann_celery.look import Look
 from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.ordering import Ordering
 from kaufmann_celery.outage import Outage
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at every partition, whatever the workers say.
-_SWEEP_S = 0.5
 #: Seconds the loop waits for something to happen; and while events wait for their handler's first measurement.
 _IDLE_S = 0.2
 _HOLD_S = 0.005
@@ -109,10 +107,8 @@ class Ingester:
         self._committer = Committer(clock, self._consumption.commit, at_once=self._delivery.commit, hooks=hooks)
         self._bound = errand.bound if errand else UntilEnd(config, self._topics) if until_end else Endless()
         self._blocking = Blocking(config.max_window)
-        self._woken: set[str] = set()
-        self._swept_at = self._turned_at = self._pin_after = 0.0
-        # A lease whose holder could not renew it, because Redis was away, is not expired.
-        self._no_expiry_until = time.monotonic() + config.lease
+        self._looking = Look(self._partitions, self._dispatcher, self._settler, lease_s=config.lease, nudge=self._nudge)
+        self._turned_at = self._pin_after = 0.0
 
     def run(self) -> None:
         """Consume until `stop()`, or until all that is to be read is committed. Blocks.
@@ -178,8 +174,7 @@ class Ingester:
         now = time.monotonic()
         if self._outage.is_news(str(error), now):
             log.warning("%s; waiting", error, extra={"action": "wait"})
-        self._no_expiry_until = now + self.config.lease
-        self._woken.add("")
+        self._looking.away(now)
         self._stop.wait(_AWAY_S)
 
     def _note_recovery(self) -> None:
@@ -195,10 +190,9 @@ class Ingester:
             case Fetched(partition):
                 if partition in owned:
                     taken = self._bound.cut(message)
-                    owned[partition].fetched.extend(taken.records)
-                    owned[partition].read_to = taken.position
+                    owned[partition].read(taken.records, taken.position)
             case Woken(base, pattern, events, seconds, runner):
-                self._woken.add(base)
+                self._looking.wake(base)
                 if events:
                     self._dispatcher.grouping.learn(pattern, events, seconds, runner=runner, now=self._turned_at)
             case Assigned():
@@ -220,34 +214,16 @@ class Ingester:
             self._committer.send(self._partitions.unpinned(), now)
 
     def _look(self) -> None:
-        """Ask the ledger what happened, where a worker reported or it is time; settle what is finished."""
-        now = time.monotonic()
-        everywhere = "" in self._woken or now - self._swept_at >= _SWEEP_S
-        self._swept_at = now if everywhere else self._swept_at
-        woken, self._woken = self._woken, set()
-        due = [one for one in self._partitions if one.ledger.base in woken or (everywhere and one.is_awaited)]
-        self._woken = {owned.ledger.base for owned in due}
-        turns: dict[OwnedPartition, Turn] = {}
-        for owned in due:
-            self._partitions.guarded(owned, lambda owned: self._ask(owned, turns))
-        found = {owned: turn.outcomes for owned, turn in turns.items() if turn.outcomes}
-        self._settler.settle(found, self._partitions.guarded)
-        self._woken.clear()
-        for owned, turn in turns.items():
-            if turn.more and (turn.settled or any(owned.is_finished(offset) for offset in turn.outcomes)):
-                self._nudge(owned.ledger.base)
-        for owned in self._partitions if everywhere else ():
-            self._blocking.look(owned, now, end=self._bound.left(owned))
-            self._partitions.guarded(owned, _forget)
-
-    def _ask(self, owned: OwnedPartition, turns: dict[OwnedPartition, Turn]) -> None:
-        turns[owned] = turn = owned.ledger.turn(may_expire=time.monotonic() >= self._no_expiry_until)
-        self._dispatcher.heard(owned, turn)
-        self._settler.finish(owned, turn.settled)
+        if self._looking.look():
+            now = time.monotonic()
+            for owned in self._partitions:
+                self._blocking.look(owned, now, end=self._bound.left(owned))
+                self._partitions.guarded(owned, _forget)
 
     def _dispatch(self) -> None:
         if not self._stop.is_asked:
             self._dispatcher.take(list(self._partitions), self._partitions.guarded)
+            self._consumption.look()
 
     def _commit(self) -> None:
         hurry = self._stop.is_asked or self._bound.is_settled(self._partitions.owned)
@@ -266,7 +242,7 @@ class Ingester:
     def _drain(self) -> None:
         """Settle what is finished and commit it."""
         self._stop.ask()
-        self._woken.add("")
+        self._looking.wake()
         self._turn([])
         while self._stop.left_s(SETTLED) and self._has_to_commit():
             self._turn(self._wait())

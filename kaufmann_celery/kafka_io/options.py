@@ -77,8 +77,8 @@ def consumer_options(config: Config) -> dict[str, Any]:
         # have nothing new; kafka-python's 500 ms let workers idle.
         "fetch_max_wait_ms": 100,
         # Bounds what is read ahead, whatever the lag; a larger record comes all the same, alone.
-        "fetch_max_bytes": 1024 * 1024,
-        "max_partition_fetch_bytes": 128 * 1024,
+        "fetch_max_bytes": 2 * 1024 * 1024,
+        "max_partition_fetch_bytes": 256 * 1024,
         **_known(config, _consumer_names()),
         **_assignors(config),
         "group_id": config.consumer_group,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from kafka import TopicPartition
@@ -15,8 +15,8 @@ from kaufmann_celery.partitions.lanes import Lanes
 from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.partitions.watermark import Watermark
 
-#: Offsets read ahead of the loop, per partition, before the partition is paused.
-_READ_AHEAD = 250
+#: Offsets read ahead of the loop, per partition, before the partition is paused; fewer where they are more bytes.
+_READ_AHEAD, _READ_AHEAD_BYTES = 600, 512 * 1024
 
 
 class OwnedPartition:
@@ -37,6 +37,7 @@ class OwnedPartition:
         #: Read and not yet looked at; and looked at, but held back until a slot is free.
         self.fetched: deque[Any] = deque()
         self.held: deque[Any] = deque()
+        self._read_ahead = _READ_AHEAD
         #: Decoded and not yet claimed.
         self.decoded: deque[Pending] = deque()
         #: Claimed and to be handed to Celery.
@@ -83,9 +84,17 @@ class OwnedPartition:
         """Return whether workers may report something."""
         return bool(self.pending or self.adopted)
 
+    def read(self, records: Sequence[Any], read_to: int) -> None:
+        """Take what the consumer has read, up to the position *read_to*."""
+        self.fetched.extend(records)
+        self.read_to = read_to
+        if records:
+            size = sum(len(record.value or b"") for record in records) // len(records)
+            self._read_ahead = min(_READ_AHEAD, _READ_AHEAD_BYTES // (size + 1))
+
     def wants_records(self, read_to: int) -> bool:
         """Return whether the consumer should go on from *read_to*: adopted claims are never held back."""
-        return read_to - self.watermark.position < _READ_AHEAD or bool(self.adopted)
+        return read_to - self.watermark.position < self._read_ahead or bool(self.adopted)
 
     def is_finished(self, offset: int) -> bool:
         """Return whether an event is finished already: by the commit found, by a mark, or since."""

@@ -1,0 +1,67 @@
+"""Records decoded before there is a slot for them: what else would the loop do while Redis answers?"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from kaufmann_celery.errors import UnavailableError
+from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.partitions.pending import Decodes
+from kaufmann_celery.tasks.envelope import Decoded
+
+#: Records decoded at a time, and kept decoded in all: about as long as Redis takes to answer, and little memory.
+_AT_A_TIME, _MOST = 400, 1000
+
+
+class DecodesAhead:
+    """Decodes, or has decoded already. *most*: records, of all partitions."""
+
+    def __init__(self, decoder: Decodes, most: int) -> None:
+        self._decoder = decoder
+        self._most = min(most, _MOST)
+        #: Of each partition's first records in `fetched`: offset, and what it is.
+        self._ahead: WeakKeyDictionary[OwnedPartition, deque[tuple[int, Decoded | None]]] = WeakKeyDictionary()
+        self._is_away = False
+
+    def decode(self, owned: OwnedPartition, record: Any) -> Decoded | None:
+        """Return what the record is, as `Decodes` does."""
+        ahead = self._ahead.get(owned)
+        if ahead:
+            _drop_before(record.offset, ahead)
+            if ahead and ahead[0][0] == record.offset:
+                return ahead.popleft()[1]
+        self._is_away = True  # unless it decodes
+        decoded = self._decoder.decode(record)
+        self._is_away = False
+        return decoded
+
+    def go_on(self, partitions: Sequence[OwnedPartition]) -> None:
+        """Decode some of what comes next. Where the registry is away, whoever needs the record hears of that."""
+        left = min(_AT_A_TIME, self._most - sum(len(ahead) for ahead in self._ahead.values()))
+        for owned in partitions:
+            if left <= 0 or self._is_away:
+                return
+            # While a predecessor's claims are looked for, records are taken in another order.
+            if owned.fetched and not owned.adopted and not owned.held:
+                left -= self._go_on(owned, left)
+
+    def _go_on(self, owned: OwnedPartition, most: int) -> int:
+        ahead = self._ahead.setdefault(owned, deque())
+        _drop_before(owned.fetched[0].offset, ahead)
+        before = len(ahead)
+        try:
+            for record in islice(owned.fetched, before, before + most):
+                ahead.append((record.offset, self._decoder.decode(record)))
+        except UnavailableError:
+            self._is_away = True
+        return len(ahead) - before
+
+
+def _drop_before(offset: int, ahead: deque[tuple[int, Decoded | None]]) -> None:
+    """Drop what turned out to be finished already."""
+    while ahead and ahead[0][0] < offset:
+        ahead.popleft()
