@@ -150,6 +150,9 @@ class CeleryOut:
             connection = self._app.connection_for_write()
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
             self._producer = self._app.amqp.Producer(connection, auto_declare=False)
+            if hasattr(self._producer.channel, "body_encoding"):
+                # Kombu's Base64 is for bytes; a task's body is text.
+                self._producer.channel.body_encoding = None
         return self._producer
 
     def _declare(self, queue: str) -> None:

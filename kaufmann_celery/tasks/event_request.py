@@ -30,7 +30,7 @@ class EventRequest(Request):
         """Hear that a process runs the task; vouch for it where that is a child of this one."""
         super().on_accepted(pid, time_accepted)
         if pid != os.getpid():
-            run = ChildsRun(self._ledger(), pid, lambda: self in active_requests)
+            run = ChildsRun(self._ledger, pid, lambda: self in active_requests)
             runtime_of(self.task.kaufmann).vouching.add(run)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's signature

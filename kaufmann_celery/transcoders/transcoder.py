@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from kaufmann_celery.event import Headers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded:
-    """A value read."""
+    """A value read. Never changed; freezing it costs half a microsecond for each event."""
 
     payload: Any = field(repr=False)
     #: Empty where the value has no place for it.

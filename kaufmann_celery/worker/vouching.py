@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 class ChildsRun:
     """A run in a child process."""
 
-    ledger: RunLedger
+    #: Asked for only when it is vouched for: most runs have ended by then.
+    ledger: Callable[[], RunLedger]
     pid: int
     #: Whether the main process has heard of no end of it.
     is_current: Callable[[], bool]
@@ -63,7 +64,7 @@ class Vouching:
         try:
             for run in runs:
                 if is_running(run.pid):
-                    run.ledger.vouch()
+                    run.ledger().vouch()
         except UnavailableError:
             # Nobody's lease ends for the time that Redis is away.
             log.debug("Redis is away; nothing is vouched for", extra={"action": "vouch_failed"})

@@ -39,7 +39,7 @@ def child() -> Iterator[int]:
 
 
 def run_of(ledger: Ledger, pid: int, *, current: bool = True) -> ChildsRun:
-    return ChildsRun(cast(RunLedger, ledger), pid, lambda: current)
+    return ChildsRun(lambda: cast(RunLedger, ledger), pid, lambda: current)
 
 
 def vouched_for(*runs: ChildsRun) -> None:
