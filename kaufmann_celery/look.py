@@ -1,4 +1,4 @@
-"""Step 5, look: ask the ledger what workers did, where one reported or it is time; what is finished goes to settle."""
+"""Between dispatch and settle: ask the ledgers what workers did, where one reported or it is time."""
 
 from __future__ import annotations
 
