@@ -69,7 +69,7 @@ class Consumption:
         self._generation = -1
         self._thread = threading.Thread(target=self._run, name="kaufmann-consume", daemon=True)
         self._consumer: Any = None
-        self._reach = Reach()
+        self._reach = Reach(config.brokers)
         self._start: StartingPoint
 
     def start(self) -> None:

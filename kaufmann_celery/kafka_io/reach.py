@@ -29,7 +29,8 @@ def look_for(consumer: Any, topics: Iterable[str]) -> None:
 class Reach:
     """Tells the log when Kafka goes away and when it is back. Used by the consumer's thread alone."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, brokers: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._brokers = ",".join(brokers)
         self._clock = clock
         self._outage = Outage()
         #: Since when the coordinator is unknown although nothing failed; None = it is known.
@@ -55,4 +56,6 @@ class Reach:
 
     def _say(self, why: str, now: float) -> None:
         if self._outage.is_news(why, now):
-            log.warning("Kafka does not answer (%s); check brokers", why, extra={"action": "wait"})
+            log.warning(
+                "Kafka does not answer (%s); waiting; check brokers: %s", why, self._brokers, extra={"action": "wait"}
+            )

@@ -12,7 +12,7 @@ from statistics import fmean, median
 
 from kaufmann_celery.handlers import Handler
 
-#: Seconds of handler time that one task should hold at most.
+#: Seconds of handler time that one task should hold, about.
 _TASK_S = 0.02
 #: Seconds of handler time that are not worth another message: about what Celery takes for one.
 _MESSAGE_S = 0.001
@@ -101,4 +101,4 @@ class Grouping:
 
 
 def _events_in(seconds: float, mean: float, most: int) -> int:
-    return int(min(most, seconds / mean)) if mean > 0 else most
+    return round(min(most, seconds / mean)) if mean > 0 else most

@@ -36,7 +36,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_coordinator_that_moves_is_no_outage(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    one = Reach(clock)
+    one = Reach(["localhost:9092"], clock)
     for _ in range(3):
         passes(one, clock, None, seconds=2)
         passes(one, clock, "1", seconds=1)
@@ -47,25 +47,25 @@ def test_a_coordinator_that_moves_is_no_outage(clock: Clock, caplog: pytest.LogC
 def test_a_group_that_loses_its_coordinator_is_told_and_so_is_its_return(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = Reach(clock)
+    one = Reach(["localhost:9092"], clock)
     passes(one, clock, "1", seconds=10)
     passes(one, clock, None, seconds=14)
     passes(one, clock, "1", seconds=5)
 
-    lost = "Kafka does not answer (the consumer group has no coordinator); check brokers"
+    lost = "Kafka does not answer (the consumer group has no coordinator); waiting; check brokers: localhost:9092"
     # 3 s late, then after 1, 2 and 4 s.
     assert said(caplog) == [lost] * 4 + ["Kafka answers again after 11 s"]
 
 
 def test_the_time_before_the_first_answer_is_told_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    one = Reach(clock)
+    one = Reach(["localhost:9092"], clock)
     one.failed("KafkaTimeoutError")
     clock.now += 30
     passes(one, clock, None, seconds=1)
     passes(one, clock, "1", seconds=1)
 
     assert said(caplog) == [
-        "Kafka does not answer (KafkaTimeoutError); check brokers",
+        "Kafka does not answer (KafkaTimeoutError); waiting; check brokers: localhost:9092",
         "Kafka answers again after 31 s",
     ]
 
