@@ -69,8 +69,6 @@ class TaskRun:
     failures: list[BaseException] = field(default_factory=list)
     #: What became of the others, in words, each with how many.
     became: Counter[str] = field(default_factory=Counter)
-    #: Where the failures were raised.
-    _origins: set[Any] = field(default_factory=set)
     _reports: list[Report] = field(default_factory=list)
     _handled: int = 0
     _done: int = 0
@@ -167,10 +165,8 @@ class TaskRun:
 
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event
-        # The first is raised by the task, and logged by Celery with its traceback. What fails as another did has none.
-        origin = _origin(error)
-        trace = error if self.failures and origin not in self._origins else None
-        self._origins.add(origin)
+        # The first is raised by the task, and logged by Celery with its traceback.
+        trace = error if self.failures else None
         self.failures.append(error)
         log.error("%s failed: %s", _label(event), type(error).__name__, exc_info=trace, extra=_facts(event, "failed"))
         return self._failed(unpacked, type(error).__name__, message_of(error), attempts=event.attempt)
@@ -253,14 +249,6 @@ def _emitted(function: Callable[[Any], Any], argument: Event | ErrorEvent) -> li
 
 async def _all_of(outputs: AsyncIterable[Any]) -> list[Any]:
     return [one async for one in outputs]
-
-
-def _origin(error: BaseException) -> tuple[type[BaseException], object, int]:
-    """Return what sort of error it is, and the place in the code that raised it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return type(error), trace and trace.tb_frame.f_code, trace.tb_lineno if trace else 0
 
 
 def _label(event: Event) -> str:

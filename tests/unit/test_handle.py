@@ -13,7 +13,6 @@ from kaufmann_celery.handle import Given, TaskRun
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.middleware import Hooks
-from kaufmann_celery.outputs.outcome import HANDLED
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.worker.leases import Leases
 from kaufmann_celery.worker.runtime import WorkerRuntime
@@ -148,22 +147,3 @@ def test_while_redis_is_away_it_is_tried_again_and_nothing_runs_twice(
     assert scene.ran == [1, 2, 3]
     assert [report.offset for reports in scene.ledger.reported for report in reports] == [1, 2, 3]
     assert scene.ledger.away == {what: 0}
-
-
-class Fails(Scene):
-    """Each event fails: 1 and 3 in one place of the code, 2 in another."""
-
-    def _handle(self, event: Event) -> Any:
-        if event.offset == 2:
-            raise ValueError("two")
-        raise ValueError("odd")
-
-
-def test_what_fails_as_one_before_in_its_task_is_logged_without_its_traceback(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first is the task's own failure, whose traceback Celery logs."""
-    monkeypatch.setattr(TaskRun, "_failed", lambda *_args, **_named: HANDLED)
-    Fails().run(None, None, None)
-
-    assert [bool(record.exc_info) for record in caplog.records] == [False, True, False]
