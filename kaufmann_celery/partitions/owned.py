@@ -90,7 +90,7 @@ class OwnedPartition:
         self.read_to = read_to
         if records:
             size = sum(len(record.value or b"") for record in records) // len(records)
-            self._read_ahead = min(_READ_AHEAD, _READ_AHEAD_BYTES // (size + 1))
+            self._read_ahead = max(1, min(_READ_AHEAD, _READ_AHEAD_BYTES // (size + 1)))
 
     def wants_records(self, read_to: int) -> bool:
         """Return whether the consumer should go on from *read_to*: adopted claims are never held back."""

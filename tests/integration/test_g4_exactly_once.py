@@ -83,7 +83,7 @@ watched(KafkaProducer, "begin_transaction", after="begun")
 watched(TransactionManager, "send_offsets_to_transaction", after="offsets")
 watched(KafkaProducer, "send", after="sending")
 watched(TransactionManager, "begin_commit", before="written", after="committing")
-watched(OwnerLedger, "turn", after="heard")
+watched(OwnerLedger, "_turned", after="heard")
 watched(OwnerLedger, "settle", before="committed", after="settled")
 watched(OwnerLedger, "forget", before="forgetting", after="forgotten")
 """

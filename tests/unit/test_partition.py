@@ -17,6 +17,7 @@ from tests.unit.ledger_in_memory import (
     handler,
     offsets_of,
     owned_by,
+    record,
     running,
     take,
 )
@@ -92,6 +93,15 @@ class TestReading:
         assert owned.wants_records(100)
         assert not owned.wants_records(10_000)
         assert adopting(memory, 90_000).wants_records(80_000)
+
+    @pytest.mark.parametrize(("size", "most"), [(1000, 523), (100_000, 5), (2**21, 1)])
+    def test_of_large_records_fewer_are_read_ahead_but_the_next_one_always(
+        self, owned: OwnedPartition, size: int, most: int
+    ) -> None:
+        owned.read([replace(record(0), value=bytes(size))], 1)
+
+        assert owned.wants_records(most - 1)
+        assert not owned.wants_records(most)
 
     def test_the_window_counts_from_the_lowest_unfinished_event(self, owned: OwnedPartition) -> None:
         running(owned, 10, 11)
