@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -10,6 +10,9 @@ from uuid import uuid4
 from kaufmann_celery.ledger.address import UNTAGGED, keys_of
 from kaufmann_celery.ledger.connection import LedgerConnection
 from kaufmann_celery.ledger.spans import spans, spread
+
+#: What a script is told of an event besides its offset.
+_Said = tuple[str | int | bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,12 @@ class RunLedger:
 
     def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
         """Report; return the offsets refused, because another run holds them or the ledger forgot them."""
-        alike: dict[tuple[str | int | bytes, ...], list[int]] = {}
+        said: list[tuple[int, _Said]] = []
         for report in reports:
             kind = "held" if report.held else "outcome" if report.retry_in is None else "retry"
-            said = report.outcome if kind == "outcome" else int((report.retry_in or 0) * 1000)
-            alike.setdefault((report.d, kind, said), []).append(report.offset)
-        args = [part for what, offsets in alike.items() for part in (spans(offsets), *what)]
-        return set(spread(self._run("finish", self.run, int(last), text, *args)))
+            what = report.outcome if kind == "outcome" else int((report.retry_in or 0) * 1000)
+            said.append((report.offset, (report.d, kind, what)))
+        return set(spread(self._run("finish", self.run, int(last), text, *_alike(said))))
 
     def release(self, events: Sequence[tuple[int, int]], *, reason: str, at_fault: bool, text: str) -> int:
         """Say that the run ended without a report; return how many events go again.
@@ -81,9 +83,13 @@ class RunLedger:
         return self.connection.run(script, keys_of(self.base), [self.incarnation, *args])
 
 
-def _by_d(events: Sequence[tuple[int, int]]) -> list[str | int]:
-    """Return spans and their d, one after the other."""
-    alike: dict[int, list[int]] = {}
-    for offset, d in events:
-        alike.setdefault(d, []).append(offset)
-    return [part for d, offsets in alike.items() for part in (spans(offsets), d)]
+def _by_d(events: Sequence[tuple[int, int]]) -> list[str | int | bytes]:
+    return _alike((offset, (d,)) for offset, d in events)
+
+
+def _alike(events: Iterable[tuple[int, _Said]]) -> list[str | int | bytes]:
+    """Return spans of the events of which the same is said, each followed by that."""
+    found: dict[_Said, list[int]] = {}
+    for offset, said in events:
+        found.setdefault(said, []).append(offset)
+    return [part for said, offsets in found.items() for part in (spans(offsets), *said)]
