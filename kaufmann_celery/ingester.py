@@ -201,6 +201,8 @@ class Ingester:
             case Unstable():
                 self._fencing.heard(message)
             case Revoked(partitions):
+                leaving = {owned[one] for one in partitions & owned.keys()}
+                self._settler.let_go(leaving, self._partitions.guarded)
                 self._partitions.drop(*partitions)
             case CommitDone(commits, error):
                 self._committed(commits, error)

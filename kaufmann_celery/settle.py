@@ -8,9 +8,11 @@ pass waits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_io.delivery import Delivery
 from kaufmann_celery.kafka_io.rounds import Entry, Refused
@@ -76,6 +78,24 @@ class Settler:
             if offset in owned.pending:
                 self._counts.handled += 1
                 owned.finish(offset)
+
+    def let_go(self, leaving: Collection[OwnedPartition], guarded: Guarded) -> None:
+        """Finish what is published already of partitions that go to another, or come again: it is published once.
+
+        Blocks for a moment where Kafka owes an answer. The ledger takes it until it is another's.
+        """
+        published: dict[OwnedPartition, list[int]] = {}
+
+        def finish(entries: Sequence[Entry]) -> None:
+            self._finish(entries)
+            for entry in entries:
+                published.setdefault(entry.owned, []).append(entry.offset)
+
+        self._delivery.let_go(leaving, finish)
+        for owned in published:
+            # Where Redis is away it is published again, the same.
+            with suppress(UnavailableError):
+                guarded(owned, lambda owned: _tell_finished(owned, published[owned]))
 
     def _to_settle(self, owned: OwnedPartition, outcomes: Mapping[int, bytes]) -> Iterator[Entry]:
         """Yield what is to be published, and then finished."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -40,9 +41,12 @@ class _UnderWay:
     sent: Sequence[Any]
     at: float
 
-    def answers(self) -> list[Answer] | None:
-        """Return what became of each record, None where Kafka owes one. Waits for a moment from when they were sent."""
-        found = [answer(one, self.at + _ROUND_S) for one in self.sent]
+    def answers(self, until: float | None = None) -> list[Answer] | None:
+        """Return what became of each record, None where Kafka owes one. Waits for a moment from when they were sent.
+
+        *until*: for so long instead (monotonic seconds).
+        """
+        found = [answer(one, self.at + _ROUND_S if until is None else until) for one in self.sent]
         known = [one for one in found if one is not None]
         return known if len(known) == len(found) else None
 
@@ -87,6 +91,20 @@ class AtLeastOnce:
         except UnavailableError as error:
             self._onlookers.give_up(error)
             raise
+
+    def let_go(self, leaving: Collection[OwnedPartition], finish: Finish) -> None:
+        """Finish what Kafka has of partitions that are let go, waiting a moment for it."""
+        until = time.monotonic() + _ROUND_S
+        for key, one in list(self._under_way.items()):
+            if one.entry.owned not in leaving:
+                continue
+            # What is refused, or failed, stays under way: its producer is dropped with it.
+            with suppress(kafka_errors.KafkaError):
+                answers = one.answers(until)
+                if answers is not None and not any(isinstance(answer, RefusedForGood) for answer in answers):
+                    del self._under_way[key]
+                    self._onlookers.answered(one.entry, answers)
+                    finish([one.entry])
 
     def close(self) -> None:
         """Have nothing more sent of what is under way: whoever settles it publishes it."""
@@ -183,6 +201,9 @@ class AtOnce:
         records = records_of(entries)
         publish = partial(self._out.publish, records)
         return _finished(entries, self._hooks.around(records, publish) if records else (), finish)
+
+    def let_go(self, leaving: Collection[OwnedPartition], finish: Finish) -> None:
+        """Nothing: no answer is awaited between rounds."""
 
     def close(self) -> None:
         """Nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from kafka import TopicPartition
@@ -41,6 +41,9 @@ class Delivery(Protocol):
 
         Those of which nobody knows yet are to be among the entries of a later round.
         """
+
+    def let_go(self, leaving: Collection[OwnedPartition], finish: Finish) -> None:
+        """Call *finish* with what Kafka has by now of partitions that are let go, waiting a moment for it."""
 
     def close(self) -> None:
         """Drop connections of its own."""

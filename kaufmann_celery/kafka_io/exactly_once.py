@@ -77,6 +77,9 @@ class ExactlyOnce:
         """Commit what is finished and published already."""
         self._attempt([], lambda _: None)
 
+    def let_go(self, leaving: Collection[OwnedPartition], finish: Finish) -> None:
+        """Nothing: no answer is awaited between rounds."""
+
     def close(self) -> None:
         """Close the producer."""
         self._transactions.close()

@@ -43,6 +43,10 @@ class Scene:
         entries = [Entry(self.owned, offset, outcome or outcome_of(offset)) for offset in offsets]
         return [one.entry.offset for one in self.delivery.deliver(entries, self._finish)]
 
+    def let_go(self) -> None:
+        """Let go of the partition, as the loop does when it hears of that."""
+        self.delivery.let_go({self.owned}, self._finish)
+
     def commit(self) -> None:
         """Commit what is finished, as when it is due."""
         assert self.delivery.commit is not None

@@ -104,6 +104,33 @@ def test_what_another_owner_publishes_is_not_sent_any_more(kafka: KafkaInMemory,
     assert (kafka.records, scene.finished) == ([], [])
 
 
+def test_what_kafka_has_of_a_partition_that_is_let_go_is_finished_and_the_rest_is_sent_no_more(
+    kafka: KafkaInMemory, scene: Scene
+) -> None:
+    kafka.stuck = {b"1", b"2"}
+    scene.deliver(0, 1, 2)
+    kafka.stuck = {b"2"}
+    scene.let_go()
+    assert scene.finished == [0, 1]
+    scene.partitions.clear()
+    scene.deliver()
+    assert kafka.producers[0].closed
+    assert not scene.delivery.is_behind
+
+
+def test_what_kafka_refuses_of_a_partition_that_is_let_go_is_left_to_its_next_owner(
+    kafka: KafkaInMemory, scene: Scene
+) -> None:
+    kafka.stuck = {b"1", b"2"}
+    scene.deliver(1, 2)
+    kafka.stuck, kafka.refused = set(), {b"1"}
+    scene.let_go()
+    assert scene.finished == []
+    scene.partitions.clear()
+    scene.deliver()
+    assert kafka.producers[0].closed
+
+
 def test_at_the_end_what_is_under_way_is_sent_no_more(kafka: KafkaInMemory, scene: Scene) -> None:
     kafka.stuck = {b"1"}
     scene.deliver(0, 1)

@@ -52,6 +52,10 @@ class Ingester:
             found = dict(sorted(self.memory.model.outcomes.items()))
             self._settler.settle({self.owned: found}, lambda owned, call: call(owned))
 
+    def let_go(self) -> None:
+        """Let go of the partition, as the loop does when it hears of that."""
+        self._settler.let_go({self.owned}, lambda owned, call: call(owned))
+
     def outcome(self, offset: int) -> Outcome:
         """Return what the ledger says became of an event."""
         return decode(self.memory.model.outcomes[offset])
@@ -151,6 +155,44 @@ def test_a_predecessors_outcome_waits_until_its_record_is_read_again(kafka: Kafk
     one.settle()
 
     assert published(kafka) == [3]
+
+
+def test_what_kafka_acknowledges_late_is_not_published_by_the_next_owner(kafka: KafkaInMemory) -> None:
+    """Kafka stands still for longer than a session: it has the records, and the partition goes."""
+    first = Ingester(kafka, "at_least_once")
+    running(first.owned, *range(5))
+    first.reports({1: outcome_of(1), 2: outcome_of(2)})
+    kafka.stuck = {b"1", b"2"}
+    first.settle()
+    kafka.stuck = {b"2"}
+    first.let_go()
+    assert first.memory.model.marks == {1}
+    kafka.stuck = set()
+    next_owner_settles(first)
+
+    assert published(kafka) == [1, 2]
+
+
+def test_where_redis_is_away_when_a_partition_goes_the_next_owner_publishes_again(kafka: KafkaInMemory) -> None:
+    first = Ingester(kafka, "at_least_once")
+    running(first.owned, *range(5))
+    first.reports({1: outcome_of(1)})
+    kafka.stuck = {b"1"}
+    first.settle()
+    kafka.stuck, first.memory.away = set(), True
+    first.let_go()
+    first.memory.away = False
+    next_owner_settles(first)
+
+    assert published(kafka) == [1, 1]
+
+
+def next_owner_settles(first: Ingester) -> None:
+    second = Ingester(first.kafka, "at_least_once", first.memory)
+    fetch(second.owned, *range(5))
+    take(second.owned, 10)
+    claim(second.owned)
+    second.settle()
 
 
 @pytest.mark.parametrize(
