@@ -37,8 +37,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.1
 #: The same while a partition is paused or something is asked: kafka-python cannot be woken from another thread.
 _POLL_BUSY_S = 0.01
-#: Seconds that a revoke waits for the settle round in progress, so that what it published is also finished; and at a
-#: stop, before which the loop had its time.
+#: Seconds that a revoke waits for the settle round in progress, to have it finished; and at a stop, the loop's end.
 _REVOKE_WAIT_S, _STOP_WAIT_S = 2.0, 0.1
 #: Seconds between attempts to reach the group's coordinator.
 _RETRY_S = 0.5
@@ -206,7 +205,8 @@ class Consumption:
     def _announce(self) -> None:
         """Tell the loop of newly assigned partitions, once their commits could be read."""
         metadata, epoch = self._consumer.group_metadata(), self._assigned.latest
-        if not self._assigned.fresh and metadata.generation_id == self._generation:
+        is_old = not self._assigned.fresh and metadata.generation_id == self._generation
+        if is_old or metadata.generation_id < 0:  # Kafka forgot this member, which joins again
             return
         partitions = {partition: self._start.of(partition) for partition in tuple(self._assigned.fresh)}
         if epoch != self._assigned.latest or metadata.generation_id != self._consumer.group_metadata().generation_id:

@@ -49,6 +49,8 @@ class Settler:
         self._counts = counts
         #: Where dead letters were published, cut, or given up, and the outcome waits for the rest.
         self._lettered: set[Position] = set()
+        #: Finished, and the ledger is yet to hear of it: Kafka may have acknowledged it after its round.
+        self._untold: dict[OwnedPartition, set[int]] = {}
 
     def settle(self, found: Round, guarded: Guarded) -> None:
         """Publish and finish the outcomes *found* in the ledgers.
@@ -59,7 +61,7 @@ class Settler:
         entries, refused = list[Entry](), list[Refused]()
         for owned, outcomes in found.items():
             # Not after what is to be published: Kafka may be away, and the ledger not have heard of it the last time.
-            guarded(owned, lambda owned: _tell_finished(owned, found[owned]))
+            guarded(owned, lambda owned: self._tell_finished(owned, found[owned]))
             for entry in self._to_settle(owned, outcomes):
                 # All of an event's records or none: what can be known before sending is asked for first.
                 why = [(one, error) for one in entry.outcome.records if (error := self._out.refusal(one))]
@@ -68,8 +70,9 @@ class Settler:
                 else:
                     entries.append(entry)
         refused += self._delivery.deliver(entries, self._finish)
-        for owned in found:
-            guarded(owned, lambda owned: self._tell(owned, found[owned], refused))
+        for owned in [*found, *(self._untold.keys() - found.keys())]:
+            guarded(owned, lambda owned: self._tell(owned, found.get(owned, ()), refused))
+            self._untold.pop(owned, None)
 
     def finish(self, owned: OwnedPartition, settled: Iterable[int]) -> None:
         """Note that the ledger has finished these: they were handled, and there was nothing to publish."""
@@ -84,18 +87,12 @@ class Settler:
 
         Blocks for a moment where Kafka owes an answer. The ledger takes it until it is another's.
         """
-        published: dict[OwnedPartition, list[int]] = {}
-
-        def finish(entries: Sequence[Entry]) -> None:
-            self._finish(entries)
-            for entry in entries:
-                published.setdefault(entry.owned, []).append(entry.offset)
-
-        self._delivery.let_go(leaving, finish)
-        for owned in published:
+        self._delivery.let_go(leaving, self._finish)
+        for owned in leaving:
             # Where Redis is away it is published again, the same.
             with suppress(UnavailableError):
-                guarded(owned, lambda owned: _tell_finished(owned, published[owned]))
+                guarded(owned, self._tell_finished)
+            self._untold.pop(owned, None)
 
     def _to_settle(self, owned: OwnedPartition, outcomes: Mapping[int, bytes]) -> Iterator[Entry]:
         """Yield what is to be published, and then finished."""
@@ -112,6 +109,7 @@ class Settler:
             self._counts.published += len(entry.outcome.records)
             self._lettered.discard(entry.owned.position_of(entry.offset))
             entry.owned.finish(entry.offset)
+            self._untold.setdefault(entry.owned, set()).add(entry.offset)
 
     def _to_publish(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> Outcome:
         return self._with_dead_letter(owned, offset, outcome) if self._publishes else replace(outcome, records=())
@@ -125,10 +123,10 @@ class Settler:
         letter = self._failures.dead_letter(owned, pending, outcome)
         return outcome if letter is None else replace(outcome, records=(*outcome.records, letter))
 
-    def _tell(self, owned: OwnedPartition, outcomes: Mapping[int, bytes], refused: Sequence[Refused]) -> None:
+    def _tell(self, owned: OwnedPartition, outcomes: Iterable[int], refused: Sequence[Refused]) -> None:
         """Have the ledger know what is finished, and what became of events whose records Kafka refuses for good."""
         refused = [one for one in refused if one.entry.owned is owned]
-        _tell_finished(owned, outcomes)
+        self._tell_finished(owned, outcomes)
         if cut := {one.entry.offset: self._cut(one).encode() for one in refused if one.left.failed}:
             owned.ledger.conclude(cut)
         failed = [one for one in refused if not one.left.failed]
@@ -136,6 +134,12 @@ class Settler:
             owned.pending[one.entry.offset].failure = one.why[0][1]
         if failed:
             owned.ledger.refuse({one.entry.offset: owned.pending[one.entry.offset].past for one in failed})
+
+    def _tell_finished(self, owned: OwnedPartition, outcomes: Iterable[int] = ()) -> None:
+        untold = self._untold.get(owned, set())
+        if finished := sorted(untold.union(offset for offset in outcomes if owned.is_finished(offset))):
+            owned.ledger.settle(finished)
+        self._untold.pop(owned, None)
 
     def _cut(self, refused: Refused) -> Outcome:
         """Return the outcome of a failed event without what Kafka refuses: cut to fit, or left out. The log says so."""
@@ -169,8 +173,3 @@ class Settler:
                 "partition": owned.partition.partition, "offset": offset,
             },
         )  # fmt: skip
-
-
-def _tell_finished(owned: OwnedPartition, outcomes: Iterable[int]) -> None:
-    if finished := [offset for offset in outcomes if owned.is_finished(offset)]:
-        owned.ledger.settle(finished)

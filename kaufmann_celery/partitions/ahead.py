@@ -26,6 +26,8 @@ class DecodesAhead:
         #: Of each partition's first records in `fetched`: offset, and what it is.
         self._ahead: WeakKeyDictionary[OwnedPartition, deque[tuple[int, Decoded | None]]] = WeakKeyDictionary()
         self._is_away = False
+        #: Where the registry did not answer, and why: who needs that record hears of it without another wait.
+        self._stuck: tuple[OwnedPartition, int, UnavailableError] | None = None
 
     def decode(self, owned: OwnedPartition, record: Any) -> Decoded | None:
         """Return what the record is, as `Decodes` does."""
@@ -34,6 +36,9 @@ class DecodesAhead:
             _drop_before(record.offset, ahead)
             if ahead and ahead[0][0] == record.offset:
                 return ahead.popleft()[1]
+        if self._stuck is not None and self._stuck[:2] == (owned, record.offset):
+            error, self._stuck = self._stuck[2], None
+            raise error
         self._is_away = True  # unless it decodes
         decoded = self._decoder.decode(record)
         self._is_away = False
@@ -56,8 +61,8 @@ class DecodesAhead:
         try:
             for record in islice(owned.fetched, before, before + most):
                 ahead.append((record.offset, self._decoder.decode(record)))
-        except UnavailableError:
-            self._is_away = True
+        except UnavailableError as error:
+            self._is_away, self._stuck = True, (owned, record.offset, error)
         return len(ahead) - before
 
 

@@ -209,10 +209,12 @@ def test_with_a_service_that_restarts_in_the_middle_each_event_runs_once(outages
 
 
 @pytest.mark.parametrize("part", ["redis", "kafka"])
-def test_with_a_service_that_stands_still_for_ten_seconds_each_event_runs_once(outages: Outages, part: str) -> None:
+def test_with_a_service_that_stands_still_for_longer_than_a_session_each_event_runs_once(
+    outages: Outages, part: str
+) -> None:
     ids = some_have_run(outages)
     with outages.own.frozen(part):
-        passes(10.0)
+        passes(12.0)
     ids += outages.send("out.asked", 20)
 
     outages.handled_once(ids)

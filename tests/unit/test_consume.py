@@ -36,6 +36,7 @@ class Consumer:
     def __init__(self) -> None:
         self.commits: list[Mapping[TopicPartition, OffsetAndMetadata]] = []
         self.at: dict[TopicPartition, int] = {}
+        self.generation = 3
         #: What happens while the commit is read.
         self.meanwhile: Callable[[], None] = lambda: None
         self._client = SimpleNamespace(cluster=SimpleNamespace(topic_id=lambda _: "topic", cluster_id="cluster"))
@@ -50,7 +51,7 @@ class Consumer:
         self.meanwhile()
 
     def group_metadata(self) -> Any:
-        return SimpleNamespace(generation_id=3, member_id="m")
+        return SimpleNamespace(generation_id=self.generation, member_id="m")
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.at[partition] = offset
@@ -178,3 +179,13 @@ def test_a_commit_that_was_read_before_another_rebalance_is_read_again(scene: Sc
     (told,) = scene.told
     assert isinstance(told, Assigned)
     assert (told.generation, told.partitions) == (3, {ORDERS: ("topic", Committed(5, 4))})
+
+
+def test_a_member_that_kafka_forgot_is_of_no_generation_until_it_has_joined_again(scene: Scene) -> None:
+    scene.consumption._announce()
+    scene.consumer.generation = -1
+    scene.consumption._announce()
+    scene.consumer.generation = 5
+    scene.consumption._announce()
+
+    assert [one.generation for one in scene.told] == [3, 5]

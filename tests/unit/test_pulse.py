@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from kaufmann_celery.pulse import LIMIT_S, Pulse
+from kaufmann_celery.pulse import _LATE_S, LIMIT_S, Pulse
 
 
 @pytest.mark.parametrize("longer_s", [0.0, 270.0])
@@ -19,29 +19,42 @@ def test_a_process_may_stand_still_for_longer_where_settings_make_it_wait(
     pulse = Pulse(longer_s)
     pulse.step()
     pulse.beat()
+    pulse.stop()
 
-    assert armed == [pytest.approx(LIMIT_S + longer_s, abs=1.0)]
+    assert armed == [pytest.approx(LIMIT_S + longer_s + _LATE_S, abs=1.0)]
 
 
-#: The loop makes this many steps, and hangs; the consumer's thread goes on.
+#: Of the two threads, those that go on, and whether another keeps the GIL from them.
 _HANGS = """
-import sys, threading
+import ctypes, sys, threading
 from kaufmann_celery import pulse
 
-pulse.LIMIT_S, pulse._BEAT_EVERY_S = 2.0, 0.3
-kept, tick, steps = pulse.Pulse(), threading.Event(), int(sys.argv[1])
-for turn in range(60):
-    if turn < steps:
+pulse.LIMIT_S, pulse._LOOK_EVERY_S, pulse._LATE_S = 2.0, 0.3, 1.0
+kept, tick, goes_on = pulse.Pulse(), threading.Event(), sys.argv[1:]
+for turn in range(80):
+    if turn == 0 or "loop" in goes_on:
         kept.step()
-    kept.beat()
+    if turn == 0 or "consumer" in goes_on:
+        kept.beat()
+    if turn == 20 and "gil" in goes_on:
+        ctypes.PyDLL(None).sleep(60)
     tick.wait(0.05)
 kept.stop()
 """
 
 
-@pytest.mark.parametrize(("steps", "ends"), [(1, True), (60, False)])
-def test_a_process_whose_loop_hangs_ends_with_its_stacks(steps: int, *, ends: bool) -> None:
-    hung = subprocess.run([sys.executable, "-c", _HANGS, str(steps)], capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize(
+    ("goes_on", "says"),
+    [
+        (["loop", "consumer"], ""),
+        (["loop"], "stood still for 2 s"),
+        (["consumer"], "stood still for 2 s"),
+        (["loop", "consumer", "gil"], "Timeout (0:00:0"),
+    ],
+)
+def test_a_process_of_which_a_thread_hangs_ends_with_its_stacks(goes_on: list[str], says: str) -> None:
+    hung = subprocess.run([sys.executable, "-c", _HANGS, *goes_on], capture_output=True, text=True, timeout=60)
 
-    assert bool(hung.returncode) == ends
-    assert ("Timeout" in hung.stderr) == ends
+    assert hung.returncode == bool(says)
+    assert says in hung.stderr
+    assert ("most recent call first" in hung.stderr) == bool(says)

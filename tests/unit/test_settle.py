@@ -52,6 +52,10 @@ class Ingester:
             found = dict(sorted(self.memory.model.outcomes.items()))
             self._settler.settle({self.owned: found}, lambda owned, call: call(owned))
 
+    def settle_nothing(self) -> None:
+        """Settle a round in which no ledger has told of an outcome."""
+        self._settler.settle({}, lambda owned, call: call(owned))
+
     def let_go(self) -> None:
         """Let go of the partition, as the loop does when it hears of that."""
         self._settler.let_go({self.owned}, lambda owned, call: call(owned))
@@ -171,6 +175,18 @@ def test_what_kafka_acknowledges_late_is_not_published_by_the_next_owner(kafka: 
     next_owner_settles(first)
 
     assert published(kafka) == [1, 2]
+
+
+def test_the_ledger_hears_at_once_of_what_kafka_acknowledges_after_its_round(kafka: KafkaInMemory) -> None:
+    one = Ingester(kafka, "at_least_once")
+    running(one.owned, *range(5))
+    one.reports({1: outcome_of(1)})
+    kafka.stuck = {b"1"}
+    one.settle()
+    kafka.stuck = set()
+    one.settle_nothing()
+
+    assert one.memory.model.marks == {1}
 
 
 def test_where_redis_is_away_when_a_partition_goes_the_next_owner_publishes_again(kafka: KafkaInMemory) -> None:
