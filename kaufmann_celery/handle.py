@@ -88,7 +88,8 @@ class TaskRun:
             return
         # A late copy of the task: the one before may yet run again.
         self._stopped.update(one.lane for one in events if one.offset not in accepted and one.lane is not None)
-        with self.runtime.leases.keep(self.ledger, [(one.offset, one.d) for one, _ in mine], began_at) as kept:
+        held, loose = [(one.offset, one.d) for one, _ in mine], [one.offset for one, _ in mine if one.lane is None]
+        with self.runtime.leases.keep(self.ledger, held, began_at, loose) as kept:
             try:
                 self._run_all(mine, kept)
             finally:
@@ -104,10 +105,11 @@ class TaskRun:
             self._done += 1
             if given.lane in self._stopped:
                 self._reports.append(Report(given.offset, given.d, held=True))
-            elif self._insist(lambda offset=given.offset: kept.holds(offset)):
+            elif self._insist(lambda offset=given.offset: kept.may_start(offset)):
                 self._reports.append(self._run_one(given, text))
             if self._done < len(mine) and time.monotonic() - self._reported_at >= _REPORT_EVERY_S:
                 self._report(kept, last=False)
+        self._insist(kept.give_back)  # what the ledger has not heard of
 
     def _report(self, kept: KeptLease, *, last: bool) -> None:
         text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent, this_runner())

@@ -85,7 +85,7 @@ Memory(state, life, gen, phase, inc, fin) ==
    done |-> {},      \* published, and the ledger not told yet
    acked |-> {}]     \* what an acknowledged commit covers, and the ledger not told yet
 
-Idle(life) == [life |-> life, run |-> None, at |-> 0, stopped |-> FALSE, void |-> FALSE]
+Idle(life) == [life |-> life, run |-> None, at |-> 0, stopped |-> FALSE, void |-> FALSE, gave |-> FALSE]
 
 Init ==
   /\ kafka = [life |-> 0, gen |-> 0, since |-> 0, owner |-> None, inc |-> None, done |-> {}]
@@ -139,9 +139,11 @@ Mine(i) == Owns(i) /\ Fence(i) = "OK"
 \* A higher generation takes over with whichever script comes first.
 Sealed(l, i) == [l EXCEPT !.gen = ing[i].gen, !.member = i]
 
+\* [8] What a run gave back it does not run.
+Upto(w) == IF wrk[w].gave /\ Rule("8 given") THEN wrk[w].at ELSE Len(wrk[w].run.events)
 \* What a run still has to report, and whether it is being run by a process that could renew its lease.
 Rest(w) == IF wrk[w].run = None THEN {}
-           ELSE {wrk[w].run.events[n][1] : n \in wrk[w].at .. Len(wrk[w].run.events)}
+           ELSE {wrk[w].run.events[n][1] : n \in wrk[w].at .. Upto(w)}
 Runs(w) == wrk[w].run # None /\ ~wrk[w].stopped
 Current(w) == wrk[w].run.events[wrk[w].at]
 Vouched(run) == wrk[run.worker].run = run /\ ~wrk[run.worker].stopped
@@ -419,7 +421,7 @@ Skip(task) ==
   /\ UNCHANGED <<broker, saved, rewound, revoked, ing, workers, left, ghosts>>
 
 NextEvent(w, isVoid) ==
-  IF wrk[w].at < Len(wrk[w].run.events)
+  IF wrk[w].at < Upto(w)
   THEN /\ wrk' = [wrk EXCEPT ![w].at = @ + 1]
        /\ Starts(wrk[w].run.events[wrk[w].at + 1][1], isVoid)
   ELSE /\ wrk' = [wrk EXCEPT ![w] = Idle(wrk[w].life)]
@@ -446,7 +448,7 @@ Retry(w) ==
   /\ "retry" \in Faults /\ left > 0 /\ left' = left - 1
   /\ Runs(w) /\ o \notin Poison
   /\ redis' = IF Taken(w) THEN Raise(redis, held \cup {o}, 0, FALSE) ELSE redis
-  /\ IF Lanes > 0 \/ wrk[w].at = Len(wrk[w].run.events)
+  /\ IF Lanes > 0 \/ wrk[w].at = Upto(w)
      THEN /\ wrk' = [wrk EXCEPT ![w] = Idle(wrk[w].life)]
           /\ spent' = IF wrk[w].void THEN spent ELSE Excused({o})
           /\ NoBlame
@@ -455,6 +457,17 @@ Retry(w) ==
           /\ spent' = IF wrk[w].void THEN spent ELSE [Excused({o}) EXCEPT ![next] = TRUE]
           /\ Blame(~wrk[w].void /\ spent[next], "a handler ran again for no reason")
   /\ UNCHANGED <<broker, saved, rewound, queue, ing, dead, overdue, pub, begun, deaths>>
+
+\* The handler takes long. [8] What waits behind it is given back, for others to run, and is run here no more.
+GivesBack(w) ==
+  LET back == {wrk[w].run.events[n][1] : n \in (wrk[w].at + 1) .. Len(wrk[w].run.events)}
+      held == {p \in back : redis.inc = wrk[w].run.inc /\ redis.lease[p] = wrk[w].run}
+  IN
+  /\ "slow" \in Faults /\ left > 0 /\ left' = left - 1
+  /\ Runs(w) /\ Lanes = 0 /\ back # {} /\ ~wrk[w].gave
+  /\ redis' = Raise(redis, held, 0, FALSE)
+  /\ wrk' = [wrk EXCEPT ![w].gave = TRUE]
+  /\ UNCHANGED <<broker, saved, rewound, queue, ing, dead, overdue, ghosts>>
 
 \* [9] A lease that Redis lost is put back, where nobody else holds one (renew.lua).
 Renew(w) ==
@@ -759,7 +772,7 @@ WorkerStep ==
 
 FaultStep ==
   \/ \E i \in Ingesters : IngesterDies(i) \/ IngesterStops(i) \/ IngesterHangs(i)
-  \/ \E w \in Workers : WorkerDies(w) \/ WorkerStops(w) \/ Retry(w)
+  \/ \E w \in Workers : WorkerDies(w) \/ WorkerStops(w) \/ Retry(w) \/ GivesBack(w)
   \/ \E task \in celery : TaskLost(task) \/ TaskRevoked(task)
   \/ RedisAway \/ Saves \/ TailLost \/ Emptied \/ GroupReset
   \/ \E o \in Offsets : Compacted(o)

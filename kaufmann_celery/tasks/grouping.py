@@ -7,9 +7,12 @@ little time together that spreading them costs more than it saves. One where the
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import fmean, median
+
 from kaufmann_celery.handlers import Handler
 
-#: Seconds of handler time that one task should hold at most.
+#: Seconds of handler time that one task should hold, about.
 _TASK_S = 0.02
 #: Seconds of handler time that are not worth another message: about what Celery takes for one.
 _MESSAGE_S = 0.001
@@ -22,8 +25,10 @@ _LEAST_TASKS = 3
 #: Runners before any is known, and seconds after which one that reported nothing while others did is gone.
 _RUNNERS = 4
 _GONE_S = 30.0
-#: How much the newest measurement counts in a handler's mean time.
-_WEIGHT = 0.3
+#: A handler's time is the mean of its latest reports, once there are enough of them. One that took many times what is
+#: usual (the first failure in a process, which fetches a schema; a pause of the machine) counts as so many times that:
+#: a thousand tasks of one event would follow from it.
+_LATEST, _ENOUGH, _UNUSUAL = 9, 4, 4.0
 #: Tasks of one event that are on their way while a handler is measured, and seconds after which as many more may be:
 #: a slow handler gets all workers there are, one that only starts slowly does not get a thousand tasks of one event.
 _PROBES = 8
@@ -36,6 +41,7 @@ class Grouping:
 
     def __init__(self) -> None:
         self._mean: dict[str, float] = {}
+        self._latest: dict[str, deque[float]] = {}
         #: Of each handler that is being measured: events on their way, and since when none was reported.
         self._probes: dict[str, int] = {}
         self._probed_at: dict[str, float] = {}
@@ -55,9 +61,11 @@ class Grouping:
             # The first run in a process imports, connects and fetches schemas: it says nothing of the next.
             warm.add(pattern)
             return
-        mean = seconds / events
-        known = self._mean.get(pattern)
-        self._mean[pattern] = mean if known is None else known + _WEIGHT * (mean - known)
+        latest = self._latest.setdefault(pattern, deque(maxlen=_LATEST))
+        latest.append(seconds / events)
+        if len(latest) >= _ENOUGH:
+            most = _UNUSUAL * median(latest)
+            self._mean[pattern] = fmean(min(one, most) for one in latest)
 
     def size(self, handler: Handler, outstanding: int, now: float) -> int:
         """Return how many events to put into the next task, 0 to wait a moment for the first measurement.
@@ -93,4 +101,4 @@ class Grouping:
 
 
 def _events_in(seconds: float, mean: float, most: int) -> int:
-    return int(min(most, seconds / mean)) if mean > 0 else most
+    return round(min(most, seconds / mean)) if mean > 0 else most

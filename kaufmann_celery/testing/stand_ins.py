@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Final, NamedTuple, cast
@@ -53,8 +53,10 @@ class _LeasesForEver(Leases):
     """Nobody takes a lease away here, so no thread renews any."""
 
     @contextmanager
-    def keep(self, ledger: RunLedger, events: Sequence[tuple[int, int]], since: float) -> Iterator[KeptLease]:
-        yield KeptLease(ledger, events, since)
+    def keep(
+        self, ledger: RunLedger, events: Sequence[tuple[int, int]], since: float, loose: Collection[int] = ()
+    ) -> Iterator[KeptLease]:
+        yield KeptLease(ledger, events, since, loose)
 
 
 class _RegistrySession(requests.Session):

@@ -95,6 +95,7 @@ ABLATIONS = (
         ("worker stops",),
         _ONE_INGESTER,
     ),
+    Ablation("8 given", "workers", "a worker runs what it gave back", ("slow",), _ONE_INGESTER),
     Ablation(
         "9 holder",
         "loss_and_death",

@@ -15,7 +15,7 @@ def handler(name: str = "a", **options: Any) -> Handler:
 
 
 def learn(grouping: Grouping, seconds_each: float, name: str = "a", *, runners: int = 4, now: float = 0.0) -> None:
-    for number in 2 * [*range(runners)]:
+    for number in 5 * [*range(runners)]:
         grouping.learn(name, 100, 100 * seconds_each, runner=f"runner-{number}", now=now)
 
 
@@ -32,6 +32,7 @@ def measured(seconds_each: float, name: str = "a", *, runners: int = 4) -> Group
         (0.0001, 10_000, 200),
         (0.0, 10_000, 200),
         (1e-320, 10_000, 200),
+        (0.0103, 10_000, 2),
         (0.02, 10_000, 1),
         (5.0, 10_000, 1),
         (0.001, 50, 6),
@@ -112,14 +113,26 @@ def test_after_one_event_long_ago_a_handler_is_measured_like_a_new_one() -> None
     assert [grouping.size(handler(), 10_000, now=1000.0) for _ in range(10)] == [1] * 8 + [0, 0]
 
 
-def test_the_first_measurement_ends_the_wait() -> None:
+def test_four_measurements_end_the_wait() -> None:
     grouping = Grouping()
     for _ in range(9):
         grouping.size(handler(), 10_000, now=1.0)
     grouping.learn("a", 1, 0.5, runner="one", now=1.0)
+    for _ in range(3):
+        grouping.learn("a", 1, 0.001, runner="one", now=1.0)
+    assert [grouping.size(handler(), 10_000, now=1.0) for _ in range(5)] == [1, 1, 1, 1, 0]
     grouping.learn("a", 1, 0.001, runner="one", now=1.0)
 
     assert grouping.size(handler(), 10_000, now=1.0) == 20
+
+
+def test_one_event_that_took_long_makes_no_tasks_of_single_events() -> None:
+    """Such as the first failure in a process."""
+    grouping = Grouping()
+    for seconds in (0.5, 0.059, 0.0008, 0.0013, 0.0008, 0.0001):
+        grouping.learn("a", 1, seconds, runner="one", now=1.0)
+
+    assert grouping.size(handler(), 10_000, now=1.0) >= 10
 
 
 def test_what_a_process_runs_first_is_no_measure() -> None:

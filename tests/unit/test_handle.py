@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -14,6 +17,7 @@ from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.tasks import envelope
+from kaufmann_celery.worker import leases
 from kaufmann_celery.worker.leases import Leases
 from kaufmann_celery.worker.runtime import WorkerRuntime
 
@@ -34,6 +38,7 @@ class Ledger:
     #: How often Redis is away, by what is called; and whose lease was lost.
     away: dict[str, int] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
+    gave_back: threading.Event = field(default_factory=threading.Event)
 
     def begin(self, events: Sequence[tuple[int, int]]) -> set[int]:
         self._call("begin")
@@ -46,8 +51,11 @@ class Ledger:
     def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
         self._call("finish")
         assert text
-        assert last == (reports[-1].offset == self.last)
         self.reported.append(list(reports))
+        if json.loads(text)[1] == "":  # of no handler: given back
+            self.gave_back.set()
+        else:
+            assert last == (reports[-1].offset == self.last)
         return {report.offset for report in reports} & self.overtaken
 
     def _call(self, what: str) -> None:
@@ -63,6 +71,9 @@ class Scene:
     ledger: Ledger = field(default_factory=Ledger)
     ran: list[int] = field(default_factory=list)
     retries: set[int] = field(default_factory=set)
+    #: Takes until others are given back, or for a while.
+    hangs: int = 0
+    never_gives_back: bool = False
 
     def run(self, *lanes: int | None, text: str | None = None) -> None:
         runtime = SimpleNamespace(
@@ -77,6 +88,8 @@ class Scene:
 
     def _handle(self, event: Event) -> Any:
         self.ran.append(event.offset)
+        if event.offset == self.hangs:
+            self.ledger.gave_back.wait(0.5 if self.never_gives_back else 10.0)
         if event.offset in self.retries:
             raise Retry(countdown=60)
 
@@ -120,6 +133,42 @@ def test_nothing_runs_behind_an_event_that_another_run_took_over() -> None:
     scene.run(1, 2, 1)
 
     assert (scene.ran, scene.held) == ([1, 2], [3])
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(leases, "_LONG_S", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("away", [0, 1, 3])
+def test_what_waits_behind_an_event_that_takes_long_is_given_back_and_not_run(away: int) -> None:
+    scene = Scene(Ledger(away={"finish": away}), hangs=2)
+    scene.run(None, None, None)
+
+    assert (scene.ran, scene.held) == ([1, 2], [3])
+    assert scene.ledger.gave_back.is_set()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_has_to_run_after_others_of_its_task_is_not_given_back() -> None:
+    scene = Scene(hangs=1, never_gives_back=True)
+    scene.run(1, 2, 1)
+
+    assert (scene.ran, scene.held) == ([1, 2, 3], [])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_was_given_back_is_renewed_no_more() -> None:
+    kept = leases.KeptLease(cast(RunLedger, Ledger()), [(1, 1), (2, 1)], time.monotonic() - 1.0, [1, 2])
+    assert kept.may_start(1)
+    kept._started_at -= 1.0
+    assert kept.renew() == {1, 2}
+    kept.give_back()
+
+    assert kept.renew() == {1}
+    assert not kept.may_start(2)
 
 
 def test_what_another_runs_is_not_run_nor_even_unpacked() -> None:
