@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from kaufmann_celery.errors import EventTooLarge, UnavailableError, message_of
@@ -34,6 +37,8 @@ from kaufmann_celery.worker.runtime import WorkerRuntime, this_runner
 
 log = logging.getLogger(__name__)
 
+#: Where the code of this package is.
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 #: Seconds of handling after which what is done is reported, while the task goes on.
 _REPORT_EVERY_S = 0.05
 #: Seconds between attempts to report while Redis is away; it is tried for as long as the process lives.
@@ -167,6 +172,7 @@ class TaskRun:
 
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event
+        error.__traceback__ = _from_the_handler_on(error.__traceback__)
         # The first is raised by the task, and logged by Celery with its traceback.
         trace = error if self.failures else None
         self.failures.append(error)
@@ -251,6 +257,14 @@ def _emitted(function: Callable[[Any], Any], argument: Event | ErrorEvent) -> li
 
 async def _all_of(outputs: AsyncIterable[Any]) -> list[Any]:
     return [one async for one in outputs]
+
+
+def _from_the_handler_on(trace: TracebackType | None) -> TracebackType | None:
+    """Return *trace* without the frames here that lead to the service's: they tell nothing, and take time to print."""
+    own = trace
+    while own is not None and own.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        own = own.tb_next
+    return own or trace
 
 
 def _label(event: Event) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -74,8 +74,7 @@ class ErrorEvents:
             return []
         message_id = message_id_of(incarnation, failed.position, _INDEX)
         most = min(_MOST_BYTES, self._config.max_event_bytes)
-        bare = replace(failed, payload=None)
-        for smaller in (failed, bare, replace(bare, meta={})):
+        for smaller in _smaller_and_smaller(failed):
             records = self._composed(smaller, message_id, now)
             if records and all(record.size <= most for record in records):
                 break
@@ -104,16 +103,14 @@ class ErrorEvents:
             headers=failure_headers(failed, self._config.consumer_group),
         )
 
-    def _candidates(self, output: Output, failed: FailedEvent) -> list[tuple[dict[str, Any], str | None]]:
-        """Return payloads to try: as the schema asks, without what failed, and last as JSON."""
+    def _candidates(self, output: Output, failed: FailedEvent) -> Iterator[tuple[dict[str, Any], str | None]]:
+        """Yield payloads to try: as the schema asks, without what failed, and last as JSON."""
         whole = _facts(failed)
-        bare = _facts(replace(failed, payload=None))
-        fields = [name for name in self._fields(output) if name in whole]
-        as_schema = [
-            ({key: known[key] for key in fields}, "avro")
-            for known in ({**whole, "message_payload": failed.payload}, whole, bare)
-        ]
-        return [*(as_schema if fields else []), (whole, "json"), (bare, "json")]
+        if fields := [name for name in self._fields(output) if name in whole]:
+            for known in ({**whole, "message_payload": failed.payload}, whole, _facts(replace(failed, payload=None))):
+                yield {key: known[key] for key in fields}, "avro"
+        yield whole, "json"
+        yield _facts(replace(failed, payload=None)), "json"
 
     def _fields(self, output: Output) -> tuple[str, ...]:
         """Return the payload's field names in the Avro schema of the error event; none without one."""
@@ -122,6 +119,12 @@ class ErrorEvents:
         except EventError:
             return ()
         return payload_fields(latest.schema) if latest else ()
+
+
+def _smaller_and_smaller(failed: FailedEvent) -> Iterator[FailedEvent]:
+    yield failed
+    yield replace(failed, payload=None)
+    yield replace(failed, payload=None, meta={})
 
 
 def payload_fields(schema: Any) -> tuple[str, ...]:

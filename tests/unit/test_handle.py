@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from kaufmann_celery.handle import Given, TaskRun
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.middleware import Hooks
+from kaufmann_celery.outputs.outcome import Outcome
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.worker import leases
 from kaufmann_celery.worker.leases import Leases
@@ -74,11 +76,13 @@ class Scene:
     #: Takes until others are given back, or for a while.
     hangs: int = 0
     never_gives_back: bool = False
+    fails: bool = False
 
     def run(self, *lanes: int | None, text: str | None = None) -> None:
         runtime = SimpleNamespace(
-            leases=Leases(60.0), config=SimpleNamespace(max_event_bytes=10**6), handle_hooks=Hooks((), "handle")
-        )
+            leases=Leases(60.0), config=SimpleNamespace(max_event_bytes=10**6), handle_hooks=Hooks((), "handle"),
+            on_error=lambda _: None, error_events=SimpleNamespace(outcome=lambda *_, **__: Outcome((), "ValueError")),
+        )  # fmt: skip
         handler = Handler("order.placed", self._handle)
         run = TaskRun(cast(WorkerRuntime, runtime), handler, cast(RunLedger, self.ledger), "orders", 0)
         text = text or envelope.pack(
@@ -92,6 +96,8 @@ class Scene:
             self.ledger.gave_back.wait(0.5 if self.never_gives_back else 10.0)
         if event.offset in self.retries:
             raise Retry(countdown=60)
+        if self.fails:
+            raise ValueError("no stock")
 
     @property
     def held(self) -> list[int]:
@@ -196,3 +202,11 @@ def test_while_redis_is_away_it_is_tried_again_and_nothing_runs_twice(
     assert scene.ran == [1, 2, 3]
     assert [report.offset for reports in scene.ledger.reported for report in reports] == [1, 2, 3]
     assert scene.ledger.away == {what: 0}
+
+
+def test_a_traceback_begins_where_the_services_code_does(caplog: pytest.LogCaptureFixture) -> None:
+    Scene(Ledger(last=2), fails=True).run(None, None)
+
+    # The first failure's is Celery's to print.
+    (printed,) = [one.exc_info for one in caplog.records if one.exc_info]
+    assert [frame.name for frame in traceback.extract_tb(printed[2])] == ["_handle"]
