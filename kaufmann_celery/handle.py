@@ -77,6 +77,7 @@ class TaskRun:
     _reports: list[Report] = field(default_factory=list)
     _handled: int = 0
     _done: int = 0
+    #: Seconds in handlers.
     _spent: float = 0.0
     _reported_at: float = field(default_factory=time.monotonic)
     #: Lanes with an event that ran and is not reported yet; and those in which nothing more is run here.
@@ -132,7 +133,7 @@ class TaskRun:
         self._reports, self._handled, self._spent, self._reported_at = [], 0, 0.0, time.monotonic()
 
     def _run_one(self, given: Given, text: str) -> Report:
-        started, failed = time.perf_counter(), len(self.failures)
+        failed = len(self.failures)
         unpacked = envelope.unpack(text, Position(self.topic, self.partition, given.offset), given.attempt)
         if unpacked.error is not None:
             # This dispatch is for `on_error` alone: the runs that failed came before it.
@@ -142,7 +143,6 @@ class TaskRun:
         else:
             report = self._handle(unpacked, given)
         self._handled += 1
-        self._spent += time.perf_counter() - started
         if given.lane is not None:
             self._unreported.add(given.lane)
             if report.retry_in is not None or len(self.failures) > failed:
@@ -153,7 +153,7 @@ class TaskRun:
         event = unpacked.event
         try:
             call = partial(_emitted, self.handler.function, event)
-            outputs = self.runtime.handle_hooks.inside(event, call)
+            outputs = self._timed(partial(self.runtime.handle_hooks.inside, event, call))
             records = self._composed(outputs, event, first_index=0)
             outcome = (Outcome(records) if records else HANDLED).encode()
         except Exception as raised:  # noqa: BLE001 - the handler's: it becomes the event's failure
@@ -169,6 +169,14 @@ class TaskRun:
             return Report(event.offset, given.d, self._failure(unpacked, cause_of(error)).encode())
         self.became["handled"] += 1
         return Report(event.offset, given.d, outcome)
+
+    def _timed(self, call: Callable[[], list[Output]]) -> list[Output]:
+        """Return what a handler emits, and count its time: what is done here besides says nothing of the next event."""
+        started = time.perf_counter()
+        try:
+            return call()
+        finally:
+            self._spent += time.perf_counter() - started
 
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event
@@ -194,7 +202,7 @@ class TaskRun:
                 error_type=failed.error_type, position=event.position,
             )  # fmt: skip
             try:
-                further = self._composed(_emitted(on_error, error_event), event, first_index=1000)
+                further = self._composed(self._timed(partial(_emitted, on_error, error_event)), event, first_index=1000)
                 Outcome(further).encode()  # what cannot be written is its failure too
             except Exception:  # the handler's: an error about an error is logged and goes no further
                 log.exception("on_error failed for %s", _label(event), extra=_facts(event, "on_error_failed"))
