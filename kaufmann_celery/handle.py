@@ -34,6 +34,7 @@ from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.retries import as_ours, cause_of
 from kaufmann_celery.worker.leases import KeptLease
 from kaufmann_celery.worker.runtime import WorkerRuntime, this_runner
+from kaufmann_celery.worker.tracebacks import log_failure
 
 log = logging.getLogger(__name__)
 
@@ -181,10 +182,13 @@ class TaskRun:
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event
         error.__traceback__ = _from_the_handler_on(error.__traceback__)
-        # The first is raised by the task, and logged by Celery with its traceback.
-        trace = error if self.failures else None
+        said, about = (_label(event), type(error).__name__), _facts(event, "failed")
+        if self.failures:
+            log_failure(log, "%s failed: %s", *said, error=error, extra=about)
+        else:
+            # It is raised by the task, and logged by Celery with its traceback.
+            log.error("%s failed: %s", *said, extra=about)
         self.failures.append(error)
-        log.error("%s failed: %s", _label(event), type(error).__name__, exc_info=trace, extra=_facts(event, "failed"))
         return self._failed(unpacked, type(error).__name__, message_of(error), attempts=event.attempt)
 
     def _failed(self, unpacked: envelope.Unpacked, error_type: str, message: str, *, attempts: int) -> Outcome:

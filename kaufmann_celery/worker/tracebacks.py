@@ -1,0 +1,55 @@
+"""Failures in the worker's log, each with its traceback. What is the same in those of one place is formatted once.
+
+A traceback takes Python longer than all else that a failed event costs here, and a service may fail often.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from types import CodeType, TracebackType
+from typing import Any
+
+#: Stacks whose text is kept; when there are more, none is.
+_MOST = 200
+
+_Place = tuple[tuple[CodeType, int], ...]
+_stacks: dict[_Place, str] = {}
+
+
+def log_failure(
+    log: logging.Logger, message: str, *args: object, error: BaseException, extra: Mapping[str, Any]
+) -> None:
+    """Log *message* at ERROR with the traceback of *error*, as `log.error(…, exc_info=error)` does."""
+    if log.isEnabledFor(logging.ERROR):
+        info = (type(error), error, error.__traceback__)
+        record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, args, info, extra=extra)
+        # What a formatter takes in place of its own, where it is there.
+        record.exc_text = _text(error)
+        log.handle(record)
+
+
+def _text(error: BaseException) -> str | None:
+    """Return what Python prints of *error*, None where that is more than a stack and what was raised."""
+    if error.__context__ is not None or isinstance(error, BaseExceptionGroup):
+        return None
+    raised = "".join(traceback.format_exception_only(error)).rstrip("\n")
+    return f"{_stack(error.__traceback__)}{raised}"
+
+
+def _stack(trace: TracebackType | None) -> str:
+    place = _place(trace)
+    if place not in _stacks:
+        if len(_stacks) >= _MOST:
+            _stacks.clear()
+        _stacks[place] = "".join(["Traceback (most recent call last):\n", *traceback.format_tb(trace)])
+    return _stacks[place]
+
+
+def _place(trace: TracebackType | None) -> _Place:
+    frames: list[tuple[CodeType, int]] = []
+    while trace is not None:
+        frames.append((trace.tb_frame.f_code, trace.tb_lasti))
+        trace = trace.tb_next
+    return tuple(frames)
