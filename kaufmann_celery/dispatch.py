@@ -106,10 +106,13 @@ class Dispatcher:
     def _decode(self, partitions: Sequence[OwnedPartition], away: list[UnavailableError]) -> None:
         outstanding = sum(owned.outstanding for owned in partitions)
         slots = self._max_demand - outstanding
-        if outstanding and slots < self.grouping.quantum:
-            slots = 0
         ordered = self._in_turn(partitions)
         self._turns += 1
+        for owned in ordered:
+            # Before what is new: others wait for them.
+            slots -= owned.take_freed(slots)
+        if outstanding and slots < self.grouping.quantum:
+            slots = 0
         for owned in ordered:
             try:
                 slots = self._decode_some(owned, slots)
@@ -120,7 +123,7 @@ class Dispatcher:
 
     def _decode_some(self, owned: OwnedPartition, slots: int) -> int:
         """Decode what *slots* allow, and whatever is adopted; return the slots left."""
-        room = slots - owned.take_freed(slots)
+        room = slots
         fits = owned.watermark.room(self._max_window)
         for record in itertools.islice(owned.records(), _RECORDS_PER_TURN):
             adopted = record.offset in owned.adopted

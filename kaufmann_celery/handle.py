@@ -20,18 +20,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from kaufmann_celery.errors import EventTooLarge, UnavailableError, message_of
+from kaufmann_celery.errors import EventTooLarge, message_of
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.ledger.wake import wake_text
-from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.composing import collect, message_id_of, utc_now
 from kaufmann_celery.outputs.error_event import FailedEvent
 from kaufmann_celery.outputs.metadata import Cause
 from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.retries import as_ours, cause_of
+from kaufmann_celery.worker.insisting import insist
 from kaufmann_celery.worker.leases import KeptLease
 from kaufmann_celery.worker.runtime import WorkerRuntime, this_runner
 from kaufmann_celery.worker.tracebacks import log_failure
@@ -42,11 +42,6 @@ log = logging.getLogger(__name__)
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 #: Seconds of handling after which what is done is reported, while the task goes on.
 _REPORT_EVERY_S = 0.05
-#: Seconds between attempts to report while Redis is away; it is tried for as long as the process lives.
-_RETRY_S = 0.5
-#: The longest the same, after back-off.
-_RETRY_MOST_S = 5.0
-
 #: What `kaufmann.publish` emits inside a handler.
 emitting: ContextVar[list[Output] | None] = ContextVar("kaufmann_emitting", default=None)
 
@@ -89,8 +84,8 @@ class TaskRun:
         """Run the events that this run gets the lease of. Blocks until all are reported."""
         leased = [(event.offset, event.d) for event in events]
         began_at = time.monotonic()
-        accepted = self._insist(lambda: self.ledger.begin(leased))
-        mine = [(event, text) for event, text in zip(events, texts, strict=True) if event.offset in accepted]
+        accepted = insist(lambda: self.ledger.begin(leased))
+        mine = _in_rounds([one for one in zip(events, texts, strict=True) if one[0].offset in accepted])
         if not mine:
             return
         # A late copy of the task: the one before may yet run again.
@@ -108,20 +103,19 @@ class TaskRun:
         for given, text in mine:
             if given.lane in self._unreported:
                 # Were this process to die now, the one before would run again, after this one.
-                self._report(kept, last=False)
+                self._report(kept, last=False, wakes=False)
             self._done += 1
             if given.lane in self._stopped:
                 self._reports.append(Report(given.offset, given.d, held=True))
-            elif self._insist(lambda offset=given.offset: kept.may_start(offset)):
+            elif insist(partial(kept.may_start, given.offset)):
                 self._reports.append(self._run_one(given, text))
             if self._done < len(mine) and time.monotonic() - self._reported_at >= _REPORT_EVERY_S:
                 self._report(kept, last=False)
-        self._insist(kept.give_back)  # what the ledger has not heard of
+        insist(kept.give_back)  # what the ledger has not heard of
 
-    def _report(self, kept: KeptLease, *, last: bool) -> None:
-        text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent, this_runner())
-        reports = self._reports
-        refused: set[int] = self._insist(lambda: self.ledger.finish(reports, last=last, text=text))
+    def _report(self, kept: KeptLease, *, last: bool, wakes: bool = True) -> None:
+        text, reports = self._wake_text() if wakes else "", self._reports
+        refused = insist(lambda: self.ledger.finish(reports, last=last, text=text))
         kept.drop({report.offset for report in reports})
         if refused:
             log.warning(
@@ -131,7 +125,12 @@ class TaskRun:
             )  # fmt: skip
             self._stopped |= self._unreported
         self._unreported.clear()
-        self._reports, self._handled, self._spent, self._reported_at = [], 0, 0.0, time.monotonic()
+        self._reports = []
+
+    def _wake_text(self) -> str:
+        text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent, this_runner())
+        self._handled, self._spent, self._reported_at = 0, 0.0, time.monotonic()
+        return text
 
     def _run_one(self, given: Given, text: str) -> Report:
         failed = len(self.failures)
@@ -210,12 +209,9 @@ class TaskRun:
                 Outcome(further).encode()  # what cannot be written is its failure too
             except Exception:  # the handler's: an error about an error is logged and goes no further
                 log.exception("on_error failed for %s", _label(event), extra=_facts(event, "on_error_failed"))
-        outcome: Outcome = self._insist(
-            lambda: self.runtime.error_events.outcome(
-                failed, incarnation=self.ledger.incarnation, now=utc_now(), further=further
-            )
-        )
-        return outcome
+        incarnation, now = self.ledger.incarnation, utc_now()
+        outcome = partial(self.runtime.error_events.outcome, failed, incarnation=incarnation, now=now, further=further)
+        return insist(outcome)
 
     def _composed(self, outputs: Sequence[Output], event: Event, *, first_index: int) -> tuple[OutRecord, ...]:
         """Encode what a handler emitted; an output that cannot be encoded is its failure."""
@@ -225,31 +221,11 @@ class TaskRun:
         records: list[OutRecord] = []
         for index, output in enumerate(outputs, start=first_index):
             message_id = message_id_of(self.ledger.incarnation, event.position, index)
-            records += self._insist(
-                lambda output=output, message_id=message_id: self.runtime.composer.compose(
-                    output, message_id=message_id, now=now, cause=cause
-                )
-            )
+            compose = partial(self.runtime.composer.compose, output, message_id=message_id, now=now, cause=cause)
+            records += insist(compose)
         if sum(record.size for record in records) > self.runtime.config.max_event_bytes:
             raise EventTooLarge("the outputs of one event are larger than max_event_bytes")
         return tuple(records)
-
-    def _insist(self, call: Any) -> Any:
-        """Call until Redis and registry answer: what was handled must be reported, however long that takes."""
-        outage, delay = Outage(), _RETRY_S
-        while True:
-            try:
-                answer = call()
-            except UnavailableError as error:
-                if outage.is_news(str(error), time.monotonic()):
-                    log.warning("%s; trying until it answers", error, extra={"action": "wait"})
-                time.sleep(delay)
-                delay = min(_RETRY_MOST_S, delay * 2)
-            else:
-                lasted = outage.ended(time.monotonic())
-                if lasted is not None:
-                    log.warning("it answers again after %.0f s", lasted, extra={"action": "go_on"})
-                return answer
 
 
 def _emitted(function: Callable[[Any], Any], argument: Event | ErrorEvent) -> list[Output]:
@@ -265,6 +241,17 @@ def _emitted(function: Callable[[Any], Any], argument: Event | ErrorEvent) -> li
         return [*collect(returned), *emitted]
     finally:
         emitting.reset(token)
+
+
+def _in_rounds(events: list[tuple[Given, str]]) -> list[tuple[Given, str]]:
+    """Return the first event of each lane, then the second of each: one report then does for many of them."""
+    seen: Counter[int | None] = Counter()
+    rounds: list[int] = []
+    for given, _ in events:
+        rounds.append(seen[given.lane])
+        seen[given.lane] += given.lane is not None
+    order = sorted(range(len(events)), key=rounds.__getitem__)
+    return [events[at] for at in order]
 
 
 async def _all_of(outputs: AsyncIterable[Any]) -> list[Any]:

@@ -60,7 +60,10 @@ class RunLedger:
         return bool(self._run("vouch", self.run, self._lease_ms))
 
     def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
-        """Report; return the offsets refused, because another run holds them or the ledger forgot them."""
+        """Report; return the offsets refused, because another run holds them or the ledger forgot them.
+
+        *text* is for the owner; empty: it need not look yet.
+        """
         said: list[tuple[int, _Said]] = []
         for report in reports:
             kind = "held" if report.held else "outcome" if report.retry_in is None else "retry"

@@ -191,6 +191,21 @@ def test_the_next_of_a_lane_is_claimed_once_the_one_before_is_settled_not_when_i
     assert 4 in memory.model.claims
 
 
+@pytest.mark.parametrize("turn", [0, 1])
+def test_what_waited_for_its_lane_goes_before_what_is_new_in_whatever_partition(memory: InMemory, turn: int) -> None:
+    scene, owned, other = Scene(lane="a"), owned_by(memory), owned_by(InMemory())
+    fetch(owned, 3, 4)
+    fetch(other, 7)
+    scene.take(owned, other)
+    owned.finish(3)
+    scene.decodes.lane = None
+    fetch(other, 8)
+    scene.dispatcher._turns = turn
+    scene.take(owned, other)
+
+    assert (sorted(owned.pending), sorted(other.pending)) == ([4], [7])
+
+
 def test_what_is_sent_carries_the_tag_of_its_owner(scene: Scene, memory: InMemory) -> None:
     owned = owned_by(memory)
     owned.ledger.tag = "mine"

@@ -40,6 +40,8 @@ class Ledger:
     #: How often Redis is away, by what is called; and whose lease was lost.
     away: dict[str, int] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
+    #: What the owner is woken with, call by call.
+    texts: list[str] = field(default_factory=list)
     gave_back: threading.Event = field(default_factory=threading.Event)
 
     def begin(self, events: Sequence[tuple[int, int]]) -> set[int]:
@@ -52,9 +54,9 @@ class Ledger:
 
     def finish(self, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
         self._call("finish")
-        assert text
+        self.texts.append(text)
         self.reported.append(list(reports))
-        if json.loads(text)[1] == "":  # of no handler: given back
+        if text and json.loads(text)[1] == "":  # of no handler: given back
             self.gave_back.set()
         else:
             assert last == (reports[-1].offset == self.last)
@@ -118,6 +120,16 @@ def test_an_event_is_reported_before_the_next_of_its_lane_begins() -> None:
 
     assert scene.ran == [1, 2, 3]
     assert [[report.offset for report in reports] for reports in scene.ledger.reported] == [[1, 2], [3]]
+    # Its owner need not look before the last.
+    assert [bool(text) and json.loads(text)[2] for text in scene.ledger.texts] == [False, 3]
+
+
+def test_lanes_take_turns_so_that_one_report_does_for_many() -> None:
+    scene = Scene(Ledger(last=4))
+    scene.run(1, 1, 2, 1, 2)
+
+    assert scene.ran == [1, 3, 2, 5, 4]
+    assert [[report.offset for report in reports] for reports in scene.ledger.reported] == [[1, 3], [2, 5], [4]]
 
 
 def test_a_lane_stops_at_the_first_that_does_not_succeed_and_the_others_go_on() -> None:
@@ -195,7 +207,7 @@ def test_nothing_begins_whose_lease_has_run_out_and_is_anothers() -> None:
 def test_while_redis_is_away_it_is_tried_again_and_nothing_runs_twice(
     monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr("kaufmann_celery.handle._RETRY_S", 0.001)
+    monkeypatch.setattr("kaufmann_celery.worker.insisting._RETRY_S", 0.001)
     scene = Scene(Ledger(lease=0.0, away={what: 5}))
     scene.run(None, None, None)
 

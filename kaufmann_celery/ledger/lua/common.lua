@@ -113,6 +113,6 @@ local function run_entry(expires, size, lease, graced, nonce)
 end
 
 local function wake(text)
-  local channel = redis.call('HGET', KEYS[1], 'wake')
+  local channel = text ~= '' and redis.call('HGET', KEYS[1], 'wake')
   if channel then redis.call('PUBLISH', channel, text) end
 end

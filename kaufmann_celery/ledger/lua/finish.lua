@@ -1,5 +1,5 @@
 -- A run reports what became of its events. Only the holder of the lease may, or the run whose lease Redis lost.
--- ARGV: incarnation, run, is this the run's last report (1/0), text for the owner,
+-- ARGV: incarnation, run, is this the run's last report (1/0), text for the owner ('' = it need not look yet),
 --       then spans, d, 'outcome' | 'retry' | 'held', outcome bytes | countdown_ms. Returns the refused spans.
 --       held: not run, because one before it in its lane did not succeed.
 -- An outcome that is there already, because the answer was lost, is not refused.
