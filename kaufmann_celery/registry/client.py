@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -93,7 +94,7 @@ class SchemaRegistry:
 
     def version(self, subject: str, number: int) -> RegisteredSchema:
         """One version of a subject; cached for ever."""
-        return self._for_ever(f"/subjects/{quote(subject, safe='')}/versions/{number}")
+        return self._for_ever(f"/subjects/{_quoted(subject)}/versions/{number}")
 
     def latest(self, subject: str) -> RegisteredSchema:
         """The subject's newest version. While the registry is away, the last one it gave."""
@@ -101,7 +102,7 @@ class SchemaRegistry:
         if cached is not None and self._clock() < cached[1]:
             return cached[0]
         try:
-            found = self._get_schema(f"/subjects/{quote(subject, safe='')}/versions/latest")
+            found = self._get_schema(f"/subjects/{_quoted(subject)}/versions/latest")
         except UnavailableError:
             if cached is None:
                 raise
@@ -134,7 +135,7 @@ class SchemaRegistry:
 
     def versions(self, subject: str) -> list[int]:
         """The subject's version numbers, oldest first; asked for each time."""
-        answer = self._http.get(f"/subjects/{quote(subject, safe='')}/versions")
+        answer = self._http.get(f"/subjects/{_quoted(subject)}/versions")
         _raise_for(answer)
         return sorted(int(number) for number in answer.list())
 
@@ -144,14 +145,14 @@ class SchemaRegistry:
         Raises:
             SchemaRejected: it is invalid, or not compatible; the message is the registry's reason.
         """
-        answer = self._http.post(f"/subjects/{quote(subject, safe='')}/versions", _request(schema, references))
+        answer = self._http.post(f"/subjects/{_quoted(subject)}/versions", _request(schema, references))
         _raise_for(answer)
         self.forget(subject)
         return int(answer.field("id"))
 
     def check_compatibility(self, subject: str, schema: Any, references: Iterable[Reference] = ()) -> list[str]:
         """What the registry finds incompatible with the latest version; empty also where there is none."""
-        path = f"/compatibility/subjects/{quote(subject, safe='')}/versions/latest?verbose=true"
+        path = f"/compatibility/subjects/{_quoted(subject)}/versions/latest?verbose=true"
         answer = self._http.post(path, _request(schema, references))
         if answer.is_missing:
             return []
@@ -163,7 +164,7 @@ class SchemaRegistry:
 
     def compatibility(self, subject: str) -> str:
         """The level that holds for a subject, `BACKWARD` for instance; `NONE` where the registry enforces nothing."""
-        for path in (f"/config/{quote(subject, safe='')}?defaultToGlobal=true", "/config"):
+        for path in (f"/config/{_quoted(subject)}?defaultToGlobal=true", "/config"):
             answer = self._http.get(path)
             if not answer.is_missing:
                 _raise_for(answer)
@@ -172,7 +173,7 @@ class SchemaRegistry:
 
     def delete_subject(self, subject: str, *, permanent: bool = False) -> list[int]:
         """Delete every version of it; returns their numbers. *permanent* works on a deleted subject only."""
-        answer = self._http.delete(f"/subjects/{quote(subject, safe='')}{'?permanent=true' * permanent}")
+        answer = self._http.delete(f"/subjects/{_quoted(subject)}{'?permanent=true' * permanent}")
         _raise_for(answer)
         self.forget(subject)
         return sorted(int(number) for number in answer.list())
@@ -180,7 +181,7 @@ class SchemaRegistry:
     def forget(self, subject: str) -> None:
         """Ask anew for what is cached under the subject's name; ids stay."""
         self._latest.pop(subject, None)
-        prefix = f"/subjects/{quote(subject, safe='')}/versions/"
+        prefix = f"/subjects/{_quoted(subject)}/versions/"
         for cache in (self._by_path, self._misses):
             for path in [path for path in list(cache) if path.startswith(prefix)]:
                 cache.pop(path, None)
@@ -206,6 +207,11 @@ class SchemaRegistry:
             self._misses[path] = self._clock() + self._miss_ttl
         _raise_for(answer)
         return _registered(answer, schema_id)
+
+
+@lru_cache(maxsize=1000)
+def _quoted(subject: str) -> str:
+    return quote(subject, safe="")
 
 
 def _raise_for(answer: Answer) -> None:
