@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import starmap
@@ -29,6 +28,7 @@ from kaufmann_celery.kafka_io.reach import Reach, look_for
 from kaufmann_celery.partitions.assignments import Assignments
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, offsets_of
+from kaufmann_celery.partitions.requests import Requests
 from kaufmann_celery.partitions.starting_point import StartingPoint
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Consumption:
         self._on_revoke = on_revoke
         self._wants = wants
         self._beat = beat
-        self._requests: deque[Callable[[], None]] = deque()
+        self._requests = Requests()
         self._stop = threading.Event()
         self._moved = threading.Event()
         self._leave_s = 2.0
@@ -94,15 +94,15 @@ class Consumption:
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Have records of *partition* from *offset* on put into the inbox."""
-        self._requests.append(partial(self._begin, partition, offset, self._heard))
+        self._requests.add(partial(self._begin, partition, offset, self._heard))
 
     def commit(self, commits: Mapping[TopicPartition, Committed]) -> None:
         """Commit; a `CommitDone` comes back. Partitions revoked meanwhile are left out."""
-        self._requests.append(partial(self._commit, commits, self._heard))
+        self._requests.add(partial(self._commit, commits, self._heard))
 
     def reopen(self, partition: TopicPartition, committed: Committed | None) -> None:
         """Commit, unless None, then announce *partition* as newly assigned: it is to be made anew from Kafka."""
-        self._requests.append(partial(self._reopen, partition, committed, self._heard))
+        self._requests.add(partial(self._reopen, partition, committed, self._heard))
 
     # What follows runs in the consumer's thread, but for the listener.
 
@@ -126,9 +126,7 @@ class Consumption:
             try:
                 step()
             except kafka_errors.KafkaError as error:
-                if not passes(error):
-                    raise
-                self._reach.failed(type(error).__name__)
+                self._reach.failed(error)
                 self._beat()
                 self._stop.wait(_RETRY_S)
             else:
@@ -150,9 +148,7 @@ class Consumption:
                 self._take_anew(partition)
 
     def _step(self) -> None:
-        while self._requests:
-            self._requests[0]()
-            self._requests.popleft()
+        self._requests.carry_out()
         self._rest()
         timeout_s = _POLL_BUSY_S if self._pause_and_resume() or self._is_asked() else _POLL_S
         mend(self._consumer)
@@ -195,11 +191,9 @@ class Consumption:
     def _pause_and_resume(self) -> bool:
         paused = self._consumer.paused()
         for partition, read_to in self._assigned.reading():
-            if self._wants(partition, read_to):
-                if partition in paused:
-                    self._consumer.resume(partition)
-            elif partition not in paused:
-                self._consumer.pause(partition)
+            wanted = self._wants(partition, read_to)
+            if wanted == (partition in paused):
+                (self._consumer.resume if wanted else self._consumer.pause)(partition)
         return bool(self._consumer.paused())
 
     def _announce(self) -> None:
@@ -244,8 +238,15 @@ class Consumption:
         if committed is None:
             self._take_anew(partition)
             return
-        # Whether this commit lands or not: what Kafka then says is what holds.
-        self._consumer.commit_async(offsets_of({partition: committed}), callback=lambda *_: self._take_anew(partition))
+
+        def answered(_: Any, answer: Any) -> None:
+            if isinstance(answer, kafka_errors.KafkaError) and passes(answer):
+                # Nobody else knows what is finished: what Kafka says holds once it has said something.
+                self._requests.add_again(partial(self._reopen, partition, committed, epoch))
+            else:
+                self._take_anew(partition)
+
+        self._consumer.commit_async(offsets_of({partition: committed}), callback=answered)
 
     def _take_anew(self, partition: TopicPartition) -> None:
         """Have the loop forget *partition*, and take it over as if it had just been assigned."""
@@ -295,6 +296,5 @@ class _Listener(AsyncConsumerRebalanceListener):
     def _let_go(self, partitions: frozenset[TopicPartition]) -> None:
         own = self._consumption
         own._assigned.let_go(partitions)
-        for partition in partitions:
-            own._start.forget(partition)
+        own._start.forget(*partitions)
         own._inbox.put(Revoked(partitions))

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from kafka.errors import KafkaError
+
+from kaufmann_celery.kafka_io.faults import passes
 from kaufmann_celery.outage import Outage
 
 log = logging.getLogger(__name__)
@@ -36,10 +39,12 @@ class Reach:
         #: Since when the coordinator is unknown although nothing failed; None = it is known.
         self._lost_at: float | None = None
 
-    def failed(self, why: str) -> None:
-        """Note that Kafka did not do what was asked."""
+    def failed(self, error: KafkaError) -> None:
+        """Note that Kafka did not do what was asked. Raises what will not pass by itself."""
+        if not passes(error):
+            raise error
         self._lost_at = None
-        self._say(why, self._clock())
+        self._say(type(error).__name__, self._clock())
 
     def passed(self, consumer: Any) -> None:
         """Note that nothing failed. Nor does a poll while Kafka is away, but then no coordinator is known."""

@@ -68,9 +68,10 @@ class StartingPoint:
         if end is not None:
             self._cut[partition] = end.offset
 
-    def forget(self, partition: TopicPartition) -> None:
-        """Note that another member may own *partition* from now on. May be called from any thread."""
-        self._cut.pop(partition, None)
+    def forget(self, *partitions: TopicPartition) -> None:
+        """Note that another member may own these from now on. May be called from any thread."""
+        for partition in partitions:
+            self._cut.pop(partition, None)
 
     def of(self, partition: TopicPartition) -> tuple[str, Committed]:
         """Return the topic's UUID and what is finished.

@@ -483,3 +483,14 @@ def test_a_run_that_was_given_up_or_whose_clock_was_set_is_not_trusted() -> None
 
 def test_no_evidence_is_no_good_run() -> None:
     assert off(Evidence()) == {"reasons to distrust the run": 3}
+
+
+def test_what_waits_for_its_retry_is_not_outstanding_though_redis_has_forgotten_that() -> None:
+    evidence = good()
+    evidence.runs[4] = run(4, lasts=0.05, status="retry")
+    evidence.runs.append(run(4, at=0.25, lasts=0.02))
+    evidence.samples.append(Sample(START + 4.2, "one", 51, 51, places=tuple((0, number) for number in range(4, 55))))
+    assert off(evidence) == {"more than max_demand outstanding": 1}
+
+    evidence.incidents.append(fault("redis-tail-lost", 4.18, lost_from=START + 4.17))
+    assert off(evidence) == {}

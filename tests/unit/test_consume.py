@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition
+from kafka import errors as kafka_errors
 
 from kaufmann_celery.config import load_config
 from kaufmann_celery.consume import Consumption, _Listener
@@ -37,14 +38,17 @@ class Consumer:
         self.commits: list[Mapping[TopicPartition, OffsetAndMetadata]] = []
         self.at: dict[TopicPartition, int] = {}
         self.generation = 3
+        #: What it answers to commits.
+        self.refuses: BaseException | None = None
         #: What happens while the commit is read.
         self.meanwhile: Callable[[], None] = lambda: None
         self._client = SimpleNamespace(cluster=SimpleNamespace(topic_id=lambda _: "topic", cluster_id="cluster"))
 
     def commit_async(self, offsets: Any, callback: Callable[[Any, Any], None] | None = None) -> Answered:
-        self.commits.append(offsets)
+        if self.refuses is None:
+            self.commits.append(offsets)
         if callback is not None:
-            callback(offsets, None)
+            callback(offsets, self.refuses)
         return Answered()
 
     def committed(self, *_: Any, **__: Any) -> None:
@@ -99,8 +103,7 @@ class Scene:
 
     def carry_out(self) -> None:
         """Do what the loop asked for, as between two polls."""
-        while self.consumption._requests:
-            self.consumption._requests.popleft()()
+        self.consumption._requests.carry_out()
 
     @property
     def told(self) -> list[Any]:
@@ -189,3 +192,43 @@ def test_a_member_that_kafka_forgot_is_of_no_generation_until_it_has_joined_agai
     scene.consumption._announce()
 
     assert [one.generation for one in scene.told] == [3, 5]
+
+
+@pytest.mark.parametrize(
+    "away", [kafka_errors.KafkaConnectionError(), kafka_errors.RequestTimedOutError(), kafka_errors.CommitFailedError()]
+)
+def test_what_a_lost_ledger_held_is_taken_anew_only_once_kafka_has_answered(
+    scene: Scene, away: kafka_errors.KafkaError
+) -> None:
+    """Redis was emptied while Kafka is away: what is finished and not committed stands in memory alone."""
+    scene.consumer.refuses = away
+    scene.consumption.reopen(ORDERS, SEVEN)
+    for _ in range(3):
+        scene.carry_out()
+        assert scene.told == []
+    scene.consumer.refuses = None
+    scene.carry_out()
+
+    assert scene.committed == [7]
+    assert scene.told == [Revoked(frozenset({ORDERS}))]
+
+
+def test_what_a_lost_ledger_held_is_forgotten_where_the_partition_goes_meanwhile(scene: Scene) -> None:
+    scene.consumer.refuses = kafka_errors.KafkaConnectionError()
+    scene.consumption.reopen(ORDERS, SEVEN)
+    scene.carry_out()
+    scene.lost()
+    scene.consumer.refuses = None
+    scene.carry_out()
+
+    assert scene.committed == []
+    assert not scene.consumption._requests
+
+
+def test_what_kafka_refuses_for_good_is_not_asked_again(scene: Scene) -> None:
+    scene.consumer.refuses = kafka_errors.OffsetMetadataTooLargeError()
+    scene.consumption.reopen(ORDERS, SEVEN)
+    scene.carry_out()
+
+    assert scene.told == [Revoked(frozenset({ORDERS}))]
+    assert not scene.consumption._requests

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kafka import errors as kafka_errors
 
 from kaufmann_celery.kafka_io.reach import Reach, look_for
 
@@ -59,7 +60,7 @@ def test_a_group_that_loses_its_coordinator_is_told_and_so_is_its_return(
 
 def test_the_time_before_the_first_answer_is_told_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     one = Reach(["localhost:9092"], clock)
-    one.failed("KafkaTimeoutError")
+    one.failed(kafka_errors.KafkaTimeoutError())
     clock.now += 30
     passes(one, clock, None, seconds=1)
     passes(one, clock, "1", seconds=1)
@@ -76,3 +77,10 @@ def test_a_topic_that_is_missing_is_named(caplog: pytest.LogCaptureFixture) -> N
     look_for(SimpleNamespace(partitions_for_topic=known.get), ["orders", "ordres"])
 
     assert said(caplog) == ["topic ordres is not there yet; it is read as soon as it is, unless its name is wrong"]
+
+
+def test_what_does_not_pass_by_itself_is_raised(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(kafka_errors.GroupAuthorizationFailedError):
+        Reach(["localhost:9092"]).failed(kafka_errors.GroupAuthorizationFailedError())
+
+    assert said(caplog) == []

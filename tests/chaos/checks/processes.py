@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.chaos.checks.verdict import Index, Verdict
-from tests.chaos.evidence import Evidence, Life
+from tests.chaos.evidence import Evidence, Life, Place
 
 #: Seconds until a process hears signals itself: it imports all that it needs before.
 _STARTS_WITHIN_S = 30.0
+#: Seconds after a loss of data until an ingester has held its memory against what is left.
+_FORGOTTEN_S = 15.0
 
 
 def outstanding(index: Index) -> Verdict:
@@ -16,17 +18,29 @@ def outstanding(index: Index) -> Verdict:
 
     What is finished is not outstanding, though the ledger has not heard of it yet: Redis may be away when Kafka has
     what an event published, and one that has lost its last moments brings back claims of events that were finished.
+    Nor is what waits for its retry, though a Redis that has just lost data knows nothing of that.
     """
     verdict, evidence = Verdict("more than max_demand outstanding"), index.evidence
     for sample in evidence.samples:
-        finished = sum(index.finished_at.get(place, float("inf")) <= sample.at for place in sample.places)
-        count = sample.own - finished
+        finished = {place for place in sample.places if index.finished_at.get(place, float("inf")) <= sample.at}
+        waiting = {place for place in sample.places if _waits(index, place, sample.at)} - finished
+        count = sample.own - len(finished) - len(waiting)
         if count > evidence.setting.max_demand:
             verdict.add(f"{sample.member} had {count} at {sample.at:.1f}")
     verdict.figures["samples"] = len(evidence.samples)
     verdict.figures["most claimed"] = max((one.own for one in evidence.samples), default=0)
     verdict.figures["most with what was taken over"] = max((one.all for one in evidence.samples), default=0)
     return verdict
+
+
+def _waits(index: Index, place: Place, at: float) -> bool:
+    """Return whether the event's last run before *at* asked for another, and Redis lost data shortly before."""
+    lost = any(
+        one.lost_from is not None and one.lost_from <= at <= one.ended + _FORGOTTEN_S
+        for one in index.evidence.incidents
+    )
+    before = [run for run in index.runs.get(place, ()) if run.started <= at]
+    return lost and bool(before) and before[-1].status == "retry" and (before[-1].ended or at) < at
 
 
 def exits(evidence: Evidence) -> Verdict:
