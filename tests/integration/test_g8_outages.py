@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+import redis
 
 from kaufmann_celery.event import Position
 from tests.integration.own_services import OwnServices
@@ -40,6 +41,11 @@ def handle(event):
     note(event)
     time.sleep(0.02)
     return Output("bad.handled", {"id": event.payload["id"]}, format="json")
+
+
+@kaufmann.on("out.silent")
+def hear(event):
+    note(event)
 
 
 @kaufmann.on("out.writes")
@@ -100,7 +106,7 @@ def outages(stack: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         RegistryProxy(stack["KAUFMANN_SCHEMA_REGISTRY_URL"]) as proxy,
         scene(
             tmp_path_factory.mktemp("outages"), {**stack, **own.settings}, SERVICE, name="outages",
-            schemas={"out.asked": ASKED, "out.writes": ASKED},
+            schemas={"out.asked": ASKED, "out.writes": ASKED, "out.silent": ASKED},
             settings={"schema_registry_url": proxy.url},
         ) as one,
     ):  # fmt: skip
@@ -220,9 +226,42 @@ def test_with_a_service_that_stands_still_for_longer_than_a_session_each_event_r
     outages.handled_once(ids)
 
 
+def test_what_is_finished_while_kafka_is_away_runs_once_though_redis_is_emptied_then(outages: Outages) -> None:
+    """Neither Kafka nor Redis knows of it: the ingester's memory alone does."""
+    outages.handled_once(outages.send("out.asked", 2))
+    ids = outages.send("out.silent", 200)
+    runs, log = outages.scene.service.runs, outages.scene.service.log
+    eventually(lambda: ids[0] in runs(), "the first has run")
+    since = len(log("ingester"))
+    with outages.away("kafka"):
+        read = eventually_still(lambda: len(set(runs()).intersection(ids)))
+        redis.Redis.from_url(outages.own.settings["KAUFMANN_REDIS_URL"]).flushall()
+        outages.waits("ingester", "is gone: rebuilt from Kafka", since)
+        passes(6.0)
+    outages.scene.kafka.await_all_committed(outages.scene.name, outages.scene.name, _RECOVERY_S)
+
+    assert read > 50, "more than may run again"
+    counts = Counter(runs())
+    assert {one: counts[one] for one in ids if counts[one] != 1} == {}
+
+
 def test_ingester_and_worker_survived_all_of_it(outages: Outages) -> None:
     assert all(outages.scene.service.is_alive(role) for role in ROLES)
     assert "Traceback" not in outages.scene.service.log("ingester")
+
+
+def eventually_still(count: Callable[[], int], seconds: float = 3.0) -> int:
+    """Wait until *count* stands still for so long, and return it."""
+    seen, since = count(), time.monotonic()
+
+    def stands_still() -> bool:
+        nonlocal seen, since
+        if (now := count()) != seen:
+            seen, since = now, time.monotonic()
+        return time.monotonic() - since > seconds
+
+    eventually(stands_still, "nothing more runs", _RECOVERY_S)
+    return seen
 
 
 def some_have_run(outages: Outages) -> list[str]:
