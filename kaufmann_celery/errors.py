@@ -67,9 +67,11 @@ class ConsumerError(KaufmannError):
 class RefusedForGood(PublishError):
     """Kafka will never take this record: unknown topic or partition, not authorized, too large."""
 
-    def __init__(self, message: str, *, too_large: bool = False) -> None:
+    def __init__(self, message: str, *, too_large: bool = False, of_topic: bool = False) -> None:
         super().__init__(message)
         self.too_large = too_large
+        #: Its topic is at fault, as is known before anything is sent: it may yet be created, or allowed.
+        self.of_topic = of_topic
 
 
 class LocalStackError(KaufmannError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConfigError, EventError, UnavailableError
 from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound, SchemaRegistry, SchemaRejected
 from kaufmann_celery.registry.local_schemas import FileFault, LocalSchemas, shipped_error_schema
@@ -76,6 +77,7 @@ def migrate_schemas(app: ServiceApp, *, check: bool = False, compatibility: str 
     if compatibility not in (None, *LEVELS):
         raise ConfigError(f"compatibility must be one of {', '.join(LEVELS)}")
     config = kaufmann_of(app).config
+    _check_there(config)
     registry = SchemaRegistry(config.schema_registry_url)
     local, faults = LocalSchemas.and_faults(config.schema_path)
     schemas = _schemas(local)
@@ -93,6 +95,14 @@ def migrate_schemas(app: ServiceApp, *, check: bool = False, compatibility: str 
             except UnavailableError as error:
                 raise ReleaseInterrupted(f"not all are registered: {error}", reports) from error
     return reports
+
+
+def _check_there(config: Config) -> None:
+    """Raise `ConfigError` where there is no such directory; without one the default is as if it were empty."""
+    origin = config.origin("schema_path")
+    missing = [str(path) for path in config.schema_path if not path.is_dir()]
+    if missing and origin != "default":
+        raise ConfigError(f"schema_path: {', '.join(missing)}: no such directory (from {origin})")
 
 
 def reset_schemas(app: ServiceApp, *, check: bool = False) -> list[SchemaReport]:

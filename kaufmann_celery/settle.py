@@ -8,6 +8,7 @@ pass waits.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.event import Position
 from kaufmann_celery.kafka_io.delivery import Delivery
 from kaufmann_celery.kafka_io.rounds import Entry, Refused
+from kaufmann_celery.outage import Outage
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.outputs.outcome import Outcome, decode
 from kaufmann_celery.outputs.producing import RecordsOut
@@ -50,6 +52,7 @@ class Settler:
         #: Where dead letters were published, cut, or given up, and the outcome waits for the rest.
         self._lettered: set[Position] = set()
         #: Finished, and the ledger is yet to hear of it: Kafka may have acknowledged it after its round.
+        self._outage = Outage()
         self._untold: dict[OwnedPartition, set[int]] = {}
 
     def settle(self, found: Round, guarded: Guarded) -> None:
@@ -127,7 +130,8 @@ class Settler:
         """Have the ledger know what is finished, and what became of events whose records Kafka refuses for good."""
         refused = [one for one in refused if one.entry.owned is owned]
         self._tell_finished(owned, outcomes)
-        if cut := {one.entry.offset: self._cut(one).encode() for one in refused if one.left.failed}:
+        ended = [one for one in refused if one.left.failed and not self._waits(one)]
+        if cut := {one.entry.offset: self._cut(one).encode() for one in ended}:
             owned.ledger.conclude(cut)
         failed = [one for one in refused if not one.left.failed]
         for one in failed:
@@ -140,6 +144,19 @@ class Settler:
         if finished := sorted(untold.union(offset for offset in outcomes if owned.is_finished(offset))):
             owned.ledger.settle(finished)
         self._untold.pop(owned, None)
+
+    def _waits(self, refused: Refused) -> bool:
+        """Return whether the event waits until a topic is there: nothing else would tell of its failure."""
+        missing = [record for record, error in refused.why if error.of_topic]
+        errors = [record for record in refused.left.records if record.kind == "error"]
+        is_lost = bool(errors) and all(any(one is record for one in missing) for record in errors)
+        if not is_lost and not any(record.kind == "dead_letter" for record in missing):
+            return False
+        why = next(str(error) for _, error in refused.why if error.of_topic)
+        if self._outage.is_news(why, time.monotonic()):
+            position = refused.entry.owned.position_of(refused.entry.offset)
+            log.critical("the failure of %s waits, and its offset: %s", position, why, extra={"action": "wait"})
+        return True
 
     def _cut(self, refused: Refused) -> Outcome:
         """Return the outcome of a failed event without what Kafka refuses: cut to fit, or left out. The log says so."""
@@ -164,10 +181,11 @@ class Settler:
         self._counts.failed += 1
         pending = owned.pending.get(offset)
         name = pending.decoded.name if pending else "an event"
+        has_error_event = any(one.kind == "error" for one in outcome.records)
         log.error(
             "%s %s at %s %s: %s after %d attempts",
             name, pending.decoded.id if pending else "", owned.position_of(offset),
-            "became an error event" if self._publishes else "failed", outcome.error_type, outcome.attempts,
+            "became an error event" if has_error_event else "failed", outcome.error_type, outcome.attempts,
             extra={
                 "action": "error_event", "event": name, "topic": owned.partition.topic,
                 "partition": owned.partition.partition, "offset": offset,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from kaufmann_celery.operations.failures import Failure
     from kaufmann_celery.operations.replay import Candidate, Handed
 
-_NONE_FOUND = "no event of this group has failed"
 #: Characters of an error's message in a table.
 _SHOWN = 60
 
@@ -82,7 +81,7 @@ def list_(ctx: click.Context, as_json: bool, **wanted: Any) -> None:  # noqa: FB
     elif candidates:
         click.echo(_table(candidates))
     else:
-        click.echo(_NONE_FOUND, err=True)
+        click.echo(_none_of(**wanted), err=True)
 
 
 @errors.command()
@@ -95,7 +94,7 @@ def show(ctx: click.Context, as_json: bool, **wanted: Any) -> None:  # noqa: ARG
     kaufmann = _loaded(ctx)
     found = _found(kaufmann, **wanted)
     if not found:
-        raise failure(_NONE_FOUND)
+        raise failure(_none_of(**wanted))
     decode = EventDecoder(kaufmann)
     for one in _candidates(kaufmann, found):
         assert one.failure is not None
@@ -123,7 +122,7 @@ def replay(ctx: click.Context, again: bool, execute: bool, as_json: bool, **want
     if as_json:
         click.echo(json_text([_data(one) for one in candidates]))
     else:
-        click.echo(f"{_table(candidates)}\n{_counted(candidates)}" if candidates else _NONE_FOUND)
+        click.echo(f"{_table(candidates)}\n{_counted(candidates)}" if candidates else _none_of(**wanted))
     gone = [one.position for one in candidates if one.state == "gone"]
     if signals is not None:
         done = replaying.replay(kaufmann, candidates, starting=signals.stop_by)
@@ -156,6 +155,12 @@ def _found(
     from kaufmann_celery.operations.failures import Wanted, find_failures
 
     return find_failures(kaufmann, Wanted(name, since, Position(*event) if event else None), topics)
+
+
+def _none_of(*, name: str, since: int | None, event: tuple[str, int, int] | None, topics: tuple[str, ...]) -> str:
+    given = {"--name": name != "*", "--since": since is not None, "--event": event is not None, "--topic": bool(topics)}
+    asked = ", ".join(option for option, is_given in given.items() if is_given)
+    return f"no failed event of this group is as {asked} asks" if asked else "no event of this group has failed"
 
 
 def _candidates(kaufmann: Kaufmann, found: Sequence[Failure]) -> list[Candidate]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kaufmann_celery.cli.failures import FAILED
-from kaufmann_celery.cli.service import load, log_to_stderr, service
+from kaufmann_celery.cli.service import NO_HANDLERS, load, log_to_stderr, service
+from kaufmann_celery.errors import ConfigError
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -43,6 +44,8 @@ def ingester(ctx: click.Context, topics: str | None, group: str | None, until_en
     kaufmann = service(ctx)
     _set(kaufmann, subscription_topics=topics, consumer_group=group)
     load(kaufmann)
+    if not kaufmann.handlers:
+        raise ConfigError(f"{NO_HANDLERS}; all events would be committed as ones that nobody wants")
     running = kaufmann.ingester(until_end=until_end)
     signals.stop_by(running)
     running.run()

@@ -12,7 +12,7 @@ import click
 
 from kaufmann_celery.cli.failures import failure
 from kaufmann_celery.cli.output import as_json_option, json_text, table
-from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, load, log_to_stderr, service
+from kaufmann_celery.cli.service import CONNECT_TIMEOUT_S, NO_HANDLERS, load, log_to_stderr, service
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -61,7 +61,7 @@ def handlers(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - click
     elif shown:
         click.echo(table([name.upper() for name in shown[0]], [list(one.values()) for one in shown]))
     else:
-        click.echo("no handlers: register one with @kaufmann.on, or list its module in Celery's imports", err=True)
+        click.echo(NO_HANDLERS, err=True)
 
 
 @click.command(epilog=_COLUMNS_HELP)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Seconds in which a service must answer a one-shot command.
 CONNECT_TIMEOUT_S = 8.0
 
+NO_HANDLERS = "no handlers: register one with @kaufmann.on, or list its module in Celery's imports"
+
 #: What a module that is no service, or is broken, raises when it is imported.
 _IMPORT_FAULTS = (
     ImportError, AttributeError, SyntaxError, NameError, TypeError, ValueError, LookupError, OSError,
@@ -95,7 +97,9 @@ def _found(name: str, ctx: click.Context) -> Any:
     try:
         return find_app(name)
     except _IMPORT_FAULTS as error:
-        raise click.UsageError(f"cannot load -A {name}: {type(error).__name__}: {error}{_where(error)}", ctx) from error
+        hint = ". Write there: celery = kaufmann.celery" if "no attribute 'celery'" in str(error) else ""
+        why = f"{type(error).__name__}: {error}{_where(error)}{hint}"
+        raise click.UsageError(f"cannot load -A {name}: {why}", ctx) from error
 
 
 def _where(error: BaseException) -> str:

@@ -156,9 +156,8 @@ class KafkaOut:
         topic = self._topic(record.topic, record.partition or 0)
         count = topic.partitions
         if not count:
-            raise RefusedForGood(
-                f"topic {record.topic} does not exist; correct its name, create it, or start the ingester that reads it"
-            )
+            remedy = "correct its name, create it, or start the ingester that reads it"
+            raise RefusedForGood(f"topic {record.topic} does not exist; {remedy}", of_topic=True)
         if topic.most_bytes is not None and record.size + _OVERHEAD_BYTES > topic.most_bytes:
             raise _too_large(record.topic)
         if record.partition is None:
@@ -224,7 +223,8 @@ def _translated(producer: Producer) -> Iterator[None]:
 def _refuse_unwritable(topic: str, described: Mapping[str, Any]) -> None:
     error = kafka_errors.for_code(described["error_code"])
     if issubclass(error, (kafka_errors.AuthorizationError, kafka_errors.InvalidTopicError)):
-        raise RefusedForGood(f"Kafka refuses topic {topic}: {error.__name__}")
+        is_forbidden = issubclass(error, kafka_errors.AuthorizationError)
+        raise RefusedForGood(f"Kafka refuses topic {topic}: {error.__name__}", of_topic=is_forbidden)
     if described["is_internal"]:
         raise RefusedForGood(f"topic {topic} is Kafka's own")
 

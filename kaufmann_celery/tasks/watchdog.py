@@ -6,13 +6,17 @@ task is lost once nobody began it though a later one began, or though its queue 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from kaufmann_celery.handlers import Handler
+from kaufmann_celery.outage import Outage
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import Pending
+
+log = logging.getLogger(__name__)
 
 #: Seconds after which a task that nobody began is looked into; doubled with each copy sent.
 _LOST_AFTER_S = 3.0
@@ -21,6 +25,8 @@ _MOST_COPIES = 3
 #: Seconds between looks, and between comparisons of all that is pending with the ledger.
 _LOOK_EVERY_S = 1.0
 _AUDIT_EVERY_S = 5.0
+#: Seconds without a task begun, while some wait in the queue, after which it is said that nobody takes them.
+_UNTAKEN_S = 15.0
 
 
 class Watchdog:
@@ -34,12 +40,15 @@ class Watchdog:
         #: By queue: the highest number among the tasks that are known to have begun, and whether it is empty now.
         self._begun: dict[str, int] = {}
         self._empty: dict[str, bool] = {}
+        self._begun_at: dict[str, float] = {}
+        self._untaken = Outage()
 
     def begun(self, pending: Pending) -> None:
         """Note that the task of *pending* has begun."""
         if pending.decoded.handler is not None:
             queue = self._queue_of(pending.decoded.handler)
             self._begun[queue] = max(self._begun.get(queue, 0), pending.sent_number)
+            self._begun_at[queue] = time.monotonic()
 
     def is_due(self, now: float) -> bool:
         """Return whether it is time to look at every partition, and take it that this is done."""
@@ -72,6 +81,17 @@ class Watchdog:
                 pending.sent_at = now
             elif is_to_run and (found is None or self._is_lost(pending)):
                 _send_again(owned, pending, now)
+            elif is_to_run and pending.decoded.handler is not None:
+                self._say_untaken(self._queue_of(pending.decoded.handler), pending, now)
+
+    def _say_untaken(self, queue: str, pending: Pending, now: float) -> None:
+        waited_s = now - max(pending.sent_at or now, self._begun_at.get(queue, 0.0))
+        if waited_s > _UNTAKEN_S and self._untaken.is_news(queue, now):
+            log.warning(
+                "no worker has taken a task from the queue %s for %.0f s; does one consume it? "
+                "celery -A … worker does, unless its -Q names others",
+                queue, waited_s, extra={"action": "untaken"},
+            )  # fmt: skip
 
     def _drop_finished(self, owned: OwnedPartition) -> None:
         """Drop claims that a ledger which lost its tail brought back after they were finished."""

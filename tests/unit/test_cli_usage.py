@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from kaufmann_celery.cli import cli
+from kaufmann_celery.cli import cli, failed_events
 from tests.unit.cli_module import ServiceModule
 
 _SERVICE = """
@@ -318,3 +319,34 @@ def test_a_function_that_is_not_there_is_a_fault_of_every_command_that_needs_it(
 
         assert result.exit_code == 2
         assert "topic_strategy: there is no nowhere.topic (No module named 'nowhere')" in result.stderr
+
+
+def test_an_ingester_without_handlers_does_not_start(module: ServiceModule) -> None:
+    name = module.write('from kaufmann_celery import Kaufmann\n\ncelery = Kaufmann("orders").celery\n')
+
+    result = run("-A", name, "ingester")
+
+    assert result.exit_code == 2
+    assert "no handlers: register one with @kaufmann.on" in result.output
+    assert "committed as ones that nobody wants" in result.output
+
+
+def test_a_module_without_celerys_app_says_what_to_write(module: ServiceModule) -> None:
+    name = module.write('from kaufmann_celery import Kaufmann\n\nkaufmann = Kaufmann("orders")\n')
+
+    result = run("-A", name, "config")
+
+    assert result.exit_code == 2
+    assert "has no attribute 'celery'. Write there: celery = kaufmann.celery" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "no event of this group has failed"),
+        ({"name": "nosuch*"}, "no failed event of this group is as --name asks"),
+        ({"since": 5, "topics": ("a",)}, "no failed event of this group is as --since, --topic asks"),
+    ],
+)
+def test_that_nothing_is_found_names_what_was_asked_for(options: dict[str, Any], says: str) -> None:
+    assert failed_events._none_of(**{"name": "*", "since": None, "event": None, "topics": (), **options}) == says

@@ -368,6 +368,48 @@ def test_what_is_refused_of_a_failed_event_is_cut_or_left_out_and_the_event_ends
     assert all(len(one.value or b"") < 5000 and one.key == b"event.error.order.placed" for one in errors)
 
 
+@pytest.mark.parametrize(
+    ("records", "at_last"),
+    [
+        ((record_of(10), record_of(0, topic="later", kind="error")), [0, 1, 10]),
+        ((record_of(0, topic="later", kind="error"), record_of(10, topic="gone", kind="error")), [0, 1]),
+        ((record_of(0, kind="error"), record_of(10, topic="later", kind="dead_letter")), [0, 1, 10]),
+    ],
+    ids=["error", "to-several", "dead-letter"],
+)
+def test_the_last_trace_of_a_failure_waits_until_its_topic_is_there(
+    kafka: KafkaInMemory,
+    ingester: Ingester,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    records: tuple[OutRecord, ...],
+    at_last: list[int],
+) -> None:
+    monkeypatch.setattr("kaufmann_celery.kafka_io.kafka_out._MISSING_TTL_S", 0.0)
+    kafka.missing = {"later", "gone"}
+    ingester.reports({0: Outcome(records, "ValueError", "as asked", 1), 1: outcome_of(1)})
+    ingester.settle()
+    assert published(kafka) == [1]
+    assert ingester.finished == {1}
+    (said,) = [one.getMessage() for one in caplog.records if one.levelname == "CRITICAL"]
+    assert said.startswith("the failure of orders:0:0 waits, and its offset: topic later does not exist; ")
+
+    kafka.missing = {"gone"}
+    ingester.settle()
+    assert ingester.finished == {0, 1}
+    assert sorted(published(kafka)) == at_last
+
+
+def test_a_callback_topic_that_does_not_exist_holds_nothing_up(kafka: KafkaInMemory, ingester: Ingester) -> None:
+    kafka.missing = {"callback"}
+    records = (record_of(9, topic="callback", kind="error"), record_of(0, kind="error"))
+    ingester.reports({0: Outcome(records, "ValueError", "as asked", 1)})
+    ingester.settle()
+
+    assert published(kafka) == [0]
+    assert ingester.finished == {0}
+
+
 def test_an_event_that_emits_nothing_waits_for_nobody(kafka: KafkaInMemory, ingester: Ingester) -> None:
     ingester.reports({0: HANDLED})
     ingester.settle()

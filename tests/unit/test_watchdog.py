@@ -96,6 +96,28 @@ def test_a_late_task_that_waits_its_turn_is_not_sent_again(scene: Scene) -> None
     assert late.sent_at is not None
 
 
+def test_that_no_worker_takes_a_task_is_said_with_its_queue(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.sent(1, 1, seconds_ago=14.0)
+    scene.look()
+    assert caplog.records == []
+
+    scene.sent(2, 2, seconds_ago=16.0)
+    scene.look()
+    scene.next_look()
+    (said,) = caplog.records
+    assert said.getMessage().startswith("no worker has taken a task from the queue fast for 16 s; does one consume it?")
+
+
+def test_while_workers_take_tasks_those_that_wait_long_are_nothing_to_say(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.dog.begun(scene.sent(1, 1, seconds_ago=1000.0))
+    scene.sent(2, 2, seconds_ago=1000.0)
+    scene.look()
+
+    assert caplog.records == []
+
+
 def test_each_queue_is_counted_once_for_each_look(scene: Scene) -> None:
     for offset in range(5):
         scene.sent(offset, 1, seconds_ago=4.0)
