@@ -127,16 +127,19 @@ class Dispatcher:
         fits = owned.watermark.room(self._max_window)
         for record in itertools.islice(owned.records(), _RECORDS_PER_TURN):
             adopted = record.offset in owned.adopted
-            full = room <= 0 or fits <= 0 or len(owned.parked) >= self._most_parked
-            if not adopted and (full or not owned.is_within(record.offset, self._max_window)):
-                if not owned.adopted:
-                    break
+            is_packed = fits <= 0 or len(owned.parked) >= self._most_parked
+            is_packed = is_packed or not owned.is_within(record.offset, self._max_window)
+            has_slot = adopted or (room > 0 and not is_packed)
+            if not has_slot and not owned.adopted:
+                break
+            if not has_slot and (is_packed or not owned.waiting_holds):
                 owned.hold()
                 continue
+            # Behind one without a slot may come an adopted one of its lane, which is read all the same.
             decoded = self._decoder.decode(owned, record)
             if decoded is None:
                 owned.skip()
-            elif owned.deliver(Pending(record, decoded, failure=decoded.error)):
+            elif owned.deliver(Pending(record, decoded, failure=decoded.error), has_slot=has_slot):
                 room -= not adopted
                 fits -= not adopted
             else:

@@ -160,15 +160,20 @@ class OwnedPartition:
         self.finished_early.discard(offset)
         self.uncommitted += 1
 
-    def deliver(self, pending: Pending) -> bool:
-        """Note that the record is an event; return whether it is to be claimed, or waits for others in its lane."""
+    def deliver(self, pending: Pending, *, has_slot: bool = True) -> bool:
+        """Note that the record is an event; return whether it is to be claimed, or waits for others in its lane.
+
+        Without a slot it waits at its place in its lane, those behind it too.
+        """
         self._next()
         free = self.lanes.enter(pending)
-        if free or pending.offset in self.adopted:
+        if (free and has_slot) or pending.offset in self.adopted:
             self.decoded.append(pending)
             return True
-        pending.parked = True
+        pending.parked = not free
         self.parked.add(pending.offset)
+        if free:
+            self.lanes.freed.append(pending)
         return False
 
     def take_freed(self, room: int) -> int:

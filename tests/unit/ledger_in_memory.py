@@ -141,14 +141,15 @@ def event(offset: int, *, of: Handler | None = None, error: EventError | None = 
 
 
 def adopting(
-    memory: InMemory, *claims: int, outcomes: Iterable[int] = (), leases: Iterable[int] = ()
-) -> OwnedPartition:
+    memory: InMemory, *claims: int, outcomes: Iterable[int] = (), leases: Iterable[int] = (),
+    waiting_holds: bool = False,
+) -> OwnedPartition:  # fmt: skip
     """Own a partition whose predecessor left these offsets behind."""
     memory.model.incarnation = "history"
     memory.model.claims = dict.fromkeys(claims, FIRST)
     memory.model.outcomes = dict.fromkeys(outcomes, b"")
     memory.model.leases = dict.fromkeys(leases, "run")
-    return owned_by(memory)
+    return owned_by(memory, waiting_holds=waiting_holds)
 
 
 def fetch(owned: OwnedPartition, *offsets: int, position: int | None = None) -> None:

@@ -148,6 +148,28 @@ class TestAdopted:
 
         assert (owned.pending, owned.watermark.safe_offset) == ({}, 4)
 
+    def test_one_behind_another_of_its_lane_waits_for_it_though_that_has_no_slot(self, memory: InMemory) -> None:
+        """The claim of the first was lost with Redis' last moments, and all slots are the adopted ones'."""
+        scene, owned = Scene(lane="a"), adopting(memory, 5, 6, waiting_holds=True)
+        fetch(owned, 3, 4, 5, 6)
+        scene.sent()
+        ran: list[int] = []
+        for _ in range(10):
+            scene.take(owned)
+            for task in scene.sent():
+                ran += [event[0] for event in task[5]]
+                owned.finish(ran[-1])
+
+        assert ran == [3, 4, 5, 6]
+
+    def test_without_lanes_they_do_not_wait_for_others(self, memory: InMemory) -> None:
+        scene, owned = Scene(), adopting(memory, 5, 6)
+        fetch(owned, 3, 4, 5, 6)
+        scene.take(owned)
+
+        assert sorted(memory.model.claims) == [5, 6]
+        assert [one.offset for one in owned.held] == [3, 4]
+
 
 class TestBounds:
     def test_nothing_is_taken_beyond_the_window_of_the_lowest_unfinished_one(self, memory: InMemory) -> None:
