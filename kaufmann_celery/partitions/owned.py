@@ -161,10 +161,7 @@ class OwnedPartition:
         self.uncommitted += 1
 
     def deliver(self, pending: Pending, *, has_slot: bool = True) -> bool:
-        """Note that the record is an event; return whether it is to be claimed, or waits for others in its lane.
-
-        Without a slot it waits at its place in its lane, those behind it too.
-        """
+        """Note that the record is an event; return whether it is to be claimed, or waits in its lane, or for a slot."""
         self._next()
         free = self.lanes.enter(pending)
         if (free and has_slot) or pending.offset in self.adopted:
