@@ -18,6 +18,7 @@ from kaufmann_celery.errors import ConfigError
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
 from kaufmann_celery.handlers import Handler, Handlers, Options, check_names
 from kaufmann_celery.middleware import Middleware
+from kaufmann_celery.plugged import IMPORT_FAULTS, told
 from kaufmann_celery.tasks import celery_app
 from kaufmann_celery.tasks.retries import RetryPolicy
 
@@ -247,9 +248,12 @@ class Kaufmann:
         try:
             module = import_module(name)
         except ModuleNotFoundError as error:
-            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise
-            self._import_fault = f"event_handler_mod: there is no module {name}"
+            is_it = error.name is not None and f"{name}.".startswith(f"{error.name}.")
+            why = f"there is no module {name}" if is_it else f"cannot load {name}: {told(error)}"
+            self._import_fault = f"event_handler_mod: {why}"
+            return
+        except IMPORT_FAULTS as error:
+            self._import_fault = f"event_handler_mod: cannot load {name}: {told(error)}"
             return
         if not callable(getattr(module, "given_event", None)):
             self._import_fault = f"event_handler_mod: {name} has no given_event(event)"

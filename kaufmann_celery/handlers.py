@@ -58,6 +58,14 @@ class Options:
                 yield f"{name} must be a number of seconds"
         if self.rate_limit is not None and not _RATE.fullmatch(str(self.rate_limit)):
             yield "rate_limit must be as Celery has it, such as 10/s, 10/m or 10/h"
+        queue: object = self.queue
+        if queue is not None and not isinstance(queue, str):
+            yield "queue must be text"
+        for name, kinds in (
+            ("autoretry_for", self.retry.autoretry_for), ("dont_autoretry_for", self.retry.dont_autoretry_for),
+        ):  # fmt: skip
+            if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+                yield f"{name} must be a list of exceptions, such as [TimeoutError]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,18 @@ class Handler:
     pattern: str
     function: Callable[..., Any] = field(repr=False)
     options: Options = field(default_factory=Options)
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong with its options, and whether it can be called with an event at all."""
+        yield from self.options.faults()
+        try:
+            signature = inspect.signature(self.function)
+        except ValueError:
+            return  # one of C that does not say
+        try:
+            signature.bind(None)
+        except TypeError as error:
+            yield f"{self.function.__name__} cannot be called with an event alone: {error}"
 
     @property
     def task_name(self) -> str:
@@ -136,7 +156,7 @@ class Handlers:
 
     def check(self) -> None:
         """Raise `ConfigError` where a name was registered twice, or an option has a value that it cannot have."""
-        wrong = [f"{one.pattern}: {fault} (at {one.source})" for one in self for fault in one.options.faults()]
+        wrong = [f"{one.pattern}: {fault} (at {one.source})" for one in self for fault in one.faults()]
         if faults := [*self._twice, *wrong]:
             raise ConfigError("\n".join(faults))
 

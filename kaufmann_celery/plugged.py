@@ -5,11 +5,26 @@ The one place, besides the handler's own, where anything may be raised and is ca
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from kaufmann_celery.errors import ConfigError, EncodeError, EventError, message_of
+
+#: What a module of the service's own raises when it is imported and broken.
+IMPORT_FAULTS = (
+    ImportError, AttributeError, SyntaxError, NameError, TypeError, ValueError, LookupError, OSError,
+)  # fmt: skip
+
+
+def told(error: BaseException) -> str:
+    """Return what an import raised, and where in the service's own code: `KeyError: 'X' (service.py:12)`."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [(file, line) for file, line in frames if Path.cwd() in file.parents and "site-packages" not in file.parts]
+    where = f" ({own[-1][0].relative_to(Path.cwd())}:{own[-1][1]})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def imported(path: str, setting: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 8.0
 
 NO_HANDLERS = "no handlers: register one with @kaufmann.on, or list its module in Celery's imports"
-
-#: What a module that is no service, or is broken, raises when it is imported.
-_IMPORT_FAULTS = (
-    ImportError, AttributeError, SyntaxError, NameError, TypeError, ValueError, LookupError, OSError,
-)  # fmt: skip
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -94,16 +88,10 @@ def _app(ctx: click.Context) -> Any:
 def _found(name: str, ctx: click.Context) -> Any:
     from celery.app.utils import find_app
 
+    from kaufmann_celery.plugged import IMPORT_FAULTS, told
+
     try:
         return find_app(name)
-    except _IMPORT_FAULTS as error:
+    except IMPORT_FAULTS as error:
         hint = ". Write there: celery = kaufmann.celery" if "no attribute 'celery'" in str(error) else ""
-        why = f"{type(error).__name__}: {error}{_where(error)}{hint}"
-        raise click.UsageError(f"cannot load -A {name}: {why}", ctx) from error
-
-
-def _where(error: BaseException) -> str:
-    """Return the line of the user's own code that raised, ` (service.py:12)`."""
-    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    own = [(file, line) for file, line in frames if Path.cwd() in file.parents and "site-packages" not in file.parts]
-    return f" ({own[-1][0].relative_to(Path.cwd())}:{own[-1][1]})" if own else ""
+        raise click.UsageError(f"cannot load -A {name}: {told(error)}{hint}", ctx) from error

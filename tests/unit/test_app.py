@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,28 @@ def test_an_event_handler_mod_that_is_no_module_is_a_fault_among_the_others() ->
 
     assert "event_handler_mod: there is no module nowhere.handlers" in str(raised.value)
     assert "order.placed is registered twice" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("\n\nlimit = {}['LIMIT']", "KeyError: 'LIMIT'"),
+        ("def given_event(event)", "SyntaxError: expected ':'"),
+    ],
+)
+def test_an_event_handler_mod_that_is_broken_is_a_fault_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"handlers_{uuid.uuid4().hex[:8]}"
+    (tmp_path / f"{name}.py").write_text(source + "\n")
+
+    with pytest.raises(ConfigError) as raised:
+        Kaufmann("orders", event_handler_mod=name).load()
+    assert f"event_handler_mod: cannot load {name}: {says}" in str(raised.value)
+    assert f"({name}.py:" in str(raised.value) or "SyntaxError" in says
 
 
 def test_an_event_handler_mod_without_given_event_is_a_fault_among_the_others() -> None:

@@ -82,7 +82,8 @@ def test_a_name_registered_twice_is_found_by_check() -> None:
     [
         ("max_retries", "3"), ("max_retries", -1), ("max_retries", 1.5), ("batch", 0), ("batch", "10"),
         ("retry_backoff", "1"), ("retry_backoff", -1), ("retry_backoff_max", "60"),
-        ("soft_time_limit", "5"), ("time_limit", -1), ("rate_limit", "abc"), ("rate_limit", "10/x"),
+        ("soft_time_limit", "5"), ("time_limit", -1), ("rate_limit", "abc"), ("rate_limit", "10/x"), ("queue", 3),
+        ("autoretry_for", "TimeoutError"), ("dont_autoretry_for", [TimeoutError, 3]),
     ],
 )  # fmt: skip
 def test_an_option_with_a_value_that_it_cannot_have_is_found_by_check(option: str, value: Any) -> None:
@@ -91,6 +92,23 @@ def test_an_option_with_a_value_that_it_cannot_have_is_found_by_check(option: st
 
     with pytest.raises(ConfigError, match=rf"^order\.placed: {option} must be .* \(at .*test_handlers\.py:\d+\)$"):
         kaufmann.handlers.check()
+
+
+@pytest.mark.parametrize("takes", [lambda: None, lambda _a, _b: None, lambda *, _a: None])
+def test_a_function_that_takes_no_event_is_found_by_check(takes: Callable[..., None]) -> None:
+    with pytest.raises(ConfigError, match=r"^a: <lambda> cannot be called with an event alone: .* \(at .*"):
+        _of(takes).check()
+
+
+@pytest.mark.parametrize("takes", [lambda _a: None, lambda *_all: None, lambda _a, _b=1: None, print, dict])
+def test_a_function_that_takes_an_event_is_no_fault(takes: Callable[..., None]) -> None:
+    _of(takes).check()
+
+
+def _of(function: Callable[..., None]) -> Handlers:
+    handlers = Handlers()
+    handlers.add(Handler("a", function))
+    return handlers
 
 
 def test_options_that_they_can_have_are_no_fault() -> None:
