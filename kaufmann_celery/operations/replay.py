@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.ingester import Ingester
 
-#: `begun`: an earlier call was ended before it was finished; it is gone on with, whoever is meant now.
-State = Literal["to replay", "begun", "replayed", "gone", "no handler"]
+#: `begun`: an earlier call was ended before it was finished; it is gone on with, whoever is meant now. `failed again`:
+#: after its last replay was asked for.
+State = Literal["to replay", "begun", "replayed", "failed again", "gone", "no handler"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,9 @@ def _hand_over(
 
 def _candidate(kaufmann: Kaufmann, failure: Failure, notes: ReplayNotes, *, again: bool) -> Candidate:
     replayed = notes.of(failure.position)
-    state: State = "to replay" if again or replayed is None else "replayed"
+    state: State = "to replay"
+    if replayed is not None and not again:
+        state = "failed again" if failure.failed_at_ms > replayed.asked_at_ms else "replayed"
     if not notes.is_there(failure.position):
         state = "gone"
     elif kaufmann.handlers.match(failure.name) is None and failure.name != "unknown":

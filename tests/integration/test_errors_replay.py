@@ -170,7 +170,7 @@ def test_what_fails_again_is_a_failure_once_more_and_not_replayed_unasked(servic
 
     assert "replayed 1: 0 handled, 1 failed again" in done.stderr
     assert len(service.scene.kafka.read(f"{service.name}.errors")) == 2
-    assert listed(service)[at(service, failed)]["state"] == "replayed"
+    assert listed(service)[at(service, failed)]["state"] == "failed again"
     assert "replayed 0: " in replay(service, "--execute").stderr
     assert service.ran(failed) == {failed: 2}
 
