@@ -226,8 +226,12 @@ def test_with_a_service_that_stands_still_for_longer_than_a_session_each_event_r
     outages.handled_once(ids)
 
 
+@pytest.mark.soak
 def test_what_is_finished_while_kafka_is_away_runs_once_though_redis_is_emptied_then(outages: Outages) -> None:
-    """Neither Kafka nor Redis knows of it: the ingester's memory alone does."""
+    """Neither Kafka nor Redis knows of it: the ingester's memory alone does, for as long as it keeps the partition.
+
+    On a machine that does other things too its session may end before Kafka's clients find each other again.
+    """
     outages.handled_once(outages.send("out.asked", 2))
     ids = outages.send("out.silent", 200)
     runs, log = outages.scene.service.runs, outages.scene.service.log
