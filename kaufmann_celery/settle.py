@@ -51,8 +51,8 @@ class Settler:
         self._counts = counts
         #: Where dead letters were published, cut, or given up, and the outcome waits for the rest.
         self._lettered: set[Position] = set()
-        #: Finished, and the ledger is yet to hear of it: Kafka may have acknowledged it after its round.
         self._outage = Outage()
+        #: Finished, and the ledger is yet to hear of it: Kafka may have acknowledged it after its round.
         self._untold: dict[OwnedPartition, set[int]] = {}
 
     def settle(self, found: Round, guarded: Guarded) -> None:
