@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from kaufmann_celery.errors import EventTooLarge, message_of
@@ -34,12 +32,10 @@ from kaufmann_celery.tasks.retries import as_ours, cause_of
 from kaufmann_celery.worker.insisting import insist
 from kaufmann_celery.worker.leases import KeptLease
 from kaufmann_celery.worker.runtime import WorkerRuntime, this_runner
-from kaufmann_celery.worker.tracebacks import log_failure
+from kaufmann_celery.worker.tracebacks import from_the_handler_on, log_failure
 
 log = logging.getLogger(__name__)
 
-#: Where the code of this package is.
-_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 #: Seconds of handling after which what is done is reported, while the task goes on.
 _REPORT_EVERY_S = 0.05
 #: What `kaufmann.publish` emits inside a handler.
@@ -71,6 +67,8 @@ class TaskRun:
     #: What became of the others, in words, each with how many.
     became: Counter[str] = field(default_factory=Counter)
     _reports: list[Report] = field(default_factory=list)
+    #: Held where another thread might take them at the same time.
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _handled: int = 0
     _done: int = 0
     #: Seconds in handlers.
@@ -92,6 +90,7 @@ class TaskRun:
         self._stopped.update(one.lane for one in events if one.offset not in accepted and one.lane is not None)
         held, loose = [(one.offset, one.d) for one, _ in mine], [one.offset for one, _ in mine if one.lane is None]
         with self.runtime.leases.keep(self.ledger, held, began_at, loose) as kept:
+            kept.while_long = partial(self._report_meanwhile, kept)
             try:
                 self._run_all(mine, kept)
             finally:
@@ -106,15 +105,19 @@ class TaskRun:
                 self._report(kept, last=False, wakes=False)
             self._done += 1
             if given.lane in self._stopped:
-                self._reports.append(Report(given.offset, given.d, held=True))
+                self._note(Report(given.offset, given.d, held=True))
             elif insist(partial(kept.may_start, given.offset)):
-                self._reports.append(self._run_one(given, text))
+                self._note(self._run_one(given, text))
             if self._done < len(mine) and time.monotonic() - self._reported_at >= _REPORT_EVERY_S:
                 self._report(kept, last=False)
         insist(kept.give_back)  # what the ledger has not heard of
 
+    def _note(self, report: Report) -> None:
+        with self._lock:
+            self._reports.append(report)
+
     def _report(self, kept: KeptLease, *, last: bool, wakes: bool = True) -> None:
-        text, reports = self._wake_text() if wakes else "", self._reports
+        text, reports = self._wake_text() if wakes else "", self._take_reports()
         refused = insist(lambda: self.ledger.finish(reports, last=last, text=text))
         kept.drop({report.offset for report in reports})
         if refused:
@@ -125,7 +128,23 @@ class TaskRun:
             )  # fmt: skip
             self._stopped |= self._unreported
         self._unreported.clear()
-        self._reports = []
+
+    def _report_meanwhile(self, kept: KeptLease) -> None:
+        """Report what has run, while a handler takes long; called by the thread that keeps the leases.
+
+        Not where lanes are: what is reported there is known before the next of its lane begins.
+        """
+        # Held until the ledger has answered: what it has not heard of is the run's own again.
+        with self._lock:
+            if self._reports and not self._unreported:
+                self.ledger.finish(self._reports, last=False, text=wake_text(self.ledger.base, "", 0, 0.0))
+                kept.drop({report.offset for report in self._reports})
+                self._reports = []
+
+    def _take_reports(self) -> list[Report]:
+        with self._lock:
+            reports, self._reports = self._reports, []
+        return reports
 
     def _wake_text(self) -> str:
         text = wake_text(self.ledger.base, self.handler.pattern, self._handled, self._spent, this_runner())
@@ -180,7 +199,7 @@ class TaskRun:
 
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event
-        error.__traceback__ = _from_the_handler_on(error.__traceback__)
+        error.__traceback__ = from_the_handler_on(error.__traceback__)
         said, about = (_label(event), type(error).__name__), _facts(event, "failed")
         if self.failures:
             log_failure(log, "%s failed: %s", *said, error=error, extra=about)
@@ -256,14 +275,6 @@ def _in_rounds(events: list[tuple[Given, str]]) -> list[tuple[Given, str]]:
 
 async def _all_of(outputs: AsyncIterable[Any]) -> list[Any]:
     return [one async for one in outputs]
-
-
-def _from_the_handler_on(trace: TracebackType | None) -> TracebackType | None:
-    """Return *trace* without the frames here that lead to the service's: they tell nothing, and take time to print."""
-    own = trace
-    while own is not None and own.tb_frame.f_code.co_filename.startswith(_PACKAGE):
-        own = own.tb_next
-    return own or trace
 
 
 def _label(event: Event) -> str:

@@ -1,6 +1,7 @@
 """Leases kept while handlers run: one thread in each worker process renews all of them every third of `lease`.
 
-It also gives back what waits in a task behind an event whose handler takes long: another worker may have it.
+While a handler takes long, it also gives back what waits behind its event, for another worker to have, and has what ran
+before reported.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from kaufmann_celery.errors import UnavailableError
@@ -40,6 +41,8 @@ class KeptLease:
         self._given_back: set[int] = set()
         self._unheard: list[Report] = []
         self._started_at = kept_at
+        #: Called, by another thread than the run's, while a handler takes long.
+        self.while_long: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
 
     def drop(self, offsets: set[int]) -> None:
@@ -63,13 +66,16 @@ class KeptLease:
     def give_back(self) -> None:
         """Give back what waits behind an event that takes long. Raises `UnavailableError` where Redis is away."""
         with self._lock:
-            if self._waiting and time.monotonic() - self._started_at > _LONG_S:
+            is_long = time.monotonic() - self._started_at > _LONG_S
+            if self._waiting and is_long:
                 self._unheard = [Report(offset, self._events.pop(offset), held=True) for offset in self._waiting]
                 self._given_back, self._waiting = self._waiting, set()
             reports = self._unheard
         if reports:
             self.ledger.finish(reports, last=False, text=wake_text(self.ledger.base, "", 0, 0.0))
             self._unheard = []
+        if is_long:
+            self.while_long()
 
     def renew(self) -> set[int]:
         """Renew once; return the offsets still held. Raises `UnavailableError` where Redis is away."""

@@ -6,16 +6,28 @@ A traceback takes Python longer than all else that a failed event costs here, an
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Any
 
+#: Where the code of this package is.
+_PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 #: Stacks whose text is kept; when there are more, none is.
 _MOST = 200
 
 _Place = tuple[tuple[CodeType, int], ...]
 _stacks: dict[_Place, str] = {}
+
+
+def from_the_handler_on(trace: TracebackType | None) -> TracebackType | None:
+    """Return *trace* without the frames here that lead to the service's: they tell nothing, and take time to print."""
+    own = trace
+    while own is not None and own.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        own = own.tb_next
+    return own or trace
 
 
 def log_failure(

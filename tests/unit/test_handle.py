@@ -43,6 +43,7 @@ class Ledger:
     #: What the owner is woken with, call by call.
     texts: list[str] = field(default_factory=list)
     gave_back: threading.Event = field(default_factory=threading.Event)
+    reported_two: threading.Event = field(default_factory=threading.Event)
 
     def begin(self, events: Sequence[tuple[int, int]]) -> set[int]:
         self._call("begin")
@@ -56,7 +57,9 @@ class Ledger:
         self._call("finish")
         self.texts.append(text)
         self.reported.append(list(reports))
-        if text and json.loads(text)[1] == "":  # of no handler: given back
+        if len(reports) == 2:
+            self.reported_two.set()
+        if text and json.loads(text)[1] == "":  # of no handler: given back, or reported meanwhile
             self.gave_back.set()
         else:
             assert last == (reports[-1].offset == self.last)
@@ -167,6 +170,17 @@ def test_what_waits_behind_an_event_that_takes_long_is_given_back_and_not_run(aw
 
     assert (scene.ran, scene.held) == ([1, 2], [3])
     assert scene.ledger.gave_back.is_set()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("away", [0, 2])
+def test_what_ran_before_an_event_that_takes_long_is_reported_meanwhile(away: int) -> None:
+    scene = Scene(Ledger(away={"finish": away}), hangs=3)
+    scene.ledger.gave_back = scene.ledger.reported_two
+    scene.run(None, None, None)
+
+    assert scene.ledger.reported_two.is_set()
+    assert [[report.offset for report in reports] for reports in scene.ledger.reported] == [[1, 2], [3]]
 
 
 @pytest.mark.usefixtures("impatient")
