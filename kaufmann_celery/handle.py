@@ -107,7 +107,9 @@ class TaskRun:
             if given.lane in self._stopped:
                 self._note(Report(given.offset, given.d, held=True))
             elif insist(partial(kept.may_start, given.offset)):
-                self._note(self._run_one(given, text))
+                report = self._run_one(given, text)
+                kept.ended()
+                self._note(report)
             if self._done < len(mine) and time.monotonic() - self._reported_at >= _REPORT_EVERY_S:
                 self._report(kept, last=False)
         insist(kept.give_back)  # what the ledger has not heard of
@@ -121,11 +123,7 @@ class TaskRun:
         refused = insist(lambda: self.ledger.finish(reports, last=last, text=text))
         kept.drop({report.offset for report in reports})
         if refused:
-            log.warning(
-                "%d events of %s were taken over by another run; their outcomes here are dropped",
-                len(refused), self.handler.pattern,
-                extra={"action": "overtaken", "topic": self.topic, "partition": self.partition},
-            )  # fmt: skip
+            self._say_dropped(len(refused))
             self._stopped |= self._unreported
         self._unreported.clear()
 
@@ -137,9 +135,18 @@ class TaskRun:
         # Held until the ledger has answered: what it has not heard of is the run's own again.
         with self._lock:
             if self._reports and not self._unreported:
-                self.ledger.finish(self._reports, last=False, text=wake_text(self.ledger.base, "", 0, 0.0))
+                text = wake_text(self.ledger.base, "", 0, 0.0)
+                if refused := self.ledger.finish(self._reports, last=False, text=text):
+                    self._say_dropped(len(refused))
                 kept.drop({report.offset for report in self._reports})
                 self._reports = []
+
+    def _say_dropped(self, many: int) -> None:
+        log.warning(
+            "%d events of %s were taken over by another run; their outcomes here are dropped",
+            many, self.handler.pattern,
+            extra={"action": "overtaken", "topic": self.topic, "partition": self.partition},
+        )  # fmt: skip
 
     def _take_reports(self) -> list[Report]:
         with self._lock:

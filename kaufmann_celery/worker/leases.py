@@ -63,6 +63,10 @@ class KeptLease:
             self._started_at = time.monotonic()
         return self._started_at - self._kept_at < self.ledger.lease or offset in self.renew()
 
+    def ended(self) -> None:
+        """Note that the handler has returned: none runs until the next start."""
+        self._started_at = float("inf")
+
     def give_back(self) -> None:
         """Give back what waits behind an event that takes long. Raises `UnavailableError` where Redis is away."""
         with self._lock:
