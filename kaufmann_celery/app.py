@@ -247,13 +247,11 @@ class Kaufmann:
             sys.path.insert(0, str(Path.cwd()))
         try:
             module = import_module(name)
-        except ModuleNotFoundError as error:
-            is_it = error.name is not None and f"{name}.".startswith(f"{error.name}.")
+        except IMPORT_FAULTS as error:
+            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            is_it = missing is not None and f"{name}.".startswith(f"{missing}.")
             why = f"there is no module {name}" if is_it else f"cannot load {name}: {told(error)}"
             self._import_fault = f"event_handler_mod: {why}"
-            return
-        except IMPORT_FAULTS as error:
-            self._import_fault = f"event_handler_mod: cannot load {name}: {told(error)}"
             return
         if not callable(getattr(module, "given_event", None)):
             self._import_fault = f"event_handler_mod: {name} has no given_event(event)"

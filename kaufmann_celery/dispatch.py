@@ -121,9 +121,8 @@ class Dispatcher:
                 away.append(error)
                 return
 
-    def _decode_some(self, owned: OwnedPartition, slots: int) -> int:
-        """Decode what *slots* allow, and whatever is adopted; return the slots left."""
-        room = slots
+    def _decode_some(self, owned: OwnedPartition, room: int) -> int:
+        """Decode what fits into *room* slots, and whatever is adopted; return the slots left."""
         fits = owned.watermark.room(self._max_window)
         for record in itertools.islice(owned.records(), _RECORDS_PER_TURN):
             adopted = record.offset in owned.adopted

@@ -120,10 +120,7 @@ class TaskRun:
 
     def _report(self, kept: KeptLease, *, last: bool, wakes: bool = True) -> None:
         text, reports = self._wake_text() if wakes else "", self._take_reports()
-        refused = insist(lambda: self.ledger.finish(reports, last=last, text=text))
-        kept.drop({report.offset for report in reports})
-        if refused:
-            self._say_dropped(len(refused))
+        if insist(lambda: self._send(kept, reports, last=last, text=text)):
             self._stopped |= self._unreported
         self._unreported.clear()
 
@@ -135,18 +132,20 @@ class TaskRun:
         # Held until the ledger has answered: what it has not heard of is the run's own again.
         with self._lock:
             if self._reports and not self._unreported:
-                text = wake_text(self.ledger.base, "", 0, 0.0)
-                if refused := self.ledger.finish(self._reports, last=False, text=text):
-                    self._say_dropped(len(refused))
-                kept.drop({report.offset for report in self._reports})
+                self._send(kept, self._reports, last=False, text=wake_text(self.ledger.base))
                 self._reports = []
 
-    def _say_dropped(self, many: int) -> None:
-        log.warning(
-            "%d events of %s were taken over by another run; their outcomes here are dropped",
-            many, self.handler.pattern,
-            extra={"action": "overtaken", "topic": self.topic, "partition": self.partition},
-        )  # fmt: skip
+    def _send(self, kept: KeptLease, reports: Sequence[Report], *, last: bool, text: str) -> set[int]:
+        """Report; return the offsets of those that another run has taken over, as the log says."""
+        refused = self.ledger.finish(reports, last=last, text=text)
+        kept.drop({report.offset for report in reports})
+        if refused:
+            log.warning(
+                "%d events of %s were taken over by another run; their outcomes here are dropped",
+                len(refused), self.handler.pattern,
+                extra={"action": "overtaken", "topic": self.topic, "partition": self.partition},
+            )  # fmt: skip
+        return refused
 
     def _take_reports(self) -> list[Report]:
         with self._lock:

@@ -155,7 +155,7 @@ class Handlers:
             return found
 
     def check(self) -> None:
-        """Raise `ConfigError` where a name was registered twice, or an option has a value that it cannot have."""
+        """Raise `ConfigError` where a name was registered twice, or something is wrong with a handler."""
         wrong = [f"{one.pattern}: {fault} (at {one.source})" for one in self for fault in one.faults()]
         if faults := [*self._twice, *wrong]:
             raise ConfigError("\n".join(faults))

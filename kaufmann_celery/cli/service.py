@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaufmann_celery.outage import Outage
+from kaufmann_celery.plugged import IMPORT_FAULTS, told
 
 if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
@@ -87,8 +88,6 @@ def _app(ctx: click.Context) -> Any:
 
 def _found(name: str, ctx: click.Context) -> Any:
     from celery.app.utils import find_app
-
-    from kaufmann_celery.plugged import IMPORT_FAULTS, told
 
     try:
         return find_app(name)

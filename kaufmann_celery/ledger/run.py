@@ -23,7 +23,7 @@ class Report:
     d: int
     outcome: bytes = b""
     retry_in: float | None = None
-    #: Not run, because one before it in its lane did not succeed.
+    #: Not run: one before it in its lane did not succeed, or the handler of one before it takes long.
     held: bool = False
 
 

@@ -31,8 +31,11 @@ class Woken:
     runner: str = ""
 
 
-def wake_text(base: str, pattern: str, events: int, seconds: float, runner: str = "") -> str:
-    """Return what a worker says with a report: *events* of the handler *pattern* took *runner* so many *seconds*."""
+def wake_text(base: str, pattern: str = "", events: int = 0, seconds: float = 0.0, runner: str = "") -> str:
+    """Return what a worker says with a report: *events* of the handler *pattern* took *runner* so many *seconds*.
+
+    With *base* alone: its owner should look.
+    """
     return json.dumps([base, pattern, events, round(seconds, 6), runner])
 
 

@@ -106,11 +106,12 @@ class ErrorEvents:
     def _candidates(self, output: Output, failed: FailedEvent) -> Iterator[tuple[dict[str, Any], str | None]]:
         """Yield payloads to try: as the schema asks, without what failed, and last as JSON."""
         whole = _facts(failed)
+        bare = {**whole, "message_payload": None}
         if fields := [name for name in self._fields(output) if name in whole]:
-            for known in ({**whole, "message_payload": failed.payload}, whole, _facts(replace(failed, payload=None))):
+            for known in ({**whole, "message_payload": failed.payload}, whole, bare):
                 yield {key: known[key] for key in fields}, "avro"
         yield whole, "json"
-        yield _facts(replace(failed, payload=None)), "json"
+        yield bare, "json"
 
     def _fields(self, output: Output) -> tuple[str, ...]:
         """Return the payload's field names in the Avro schema of the error event; none without one."""

@@ -64,7 +64,7 @@ class EventRequest(Request):
 
     def _release(self, reason: str, *, at_fault: bool) -> None:
         ledger, events = self._ledger(), self.args[5]
-        text = wake_text(ledger.base, self.task.handler.pattern, 0, 0.0)
+        text = wake_text(ledger.base)
         try:
             ledger.release([(offset, d) for offset, d, *_ in events], reason=reason, at_fault=at_fault, text=text)
         except UnavailableError:

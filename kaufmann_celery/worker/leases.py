@@ -35,10 +35,9 @@ class KeptLease:
         self.size = len(events)
         self._events = dict(events)
         self._missed = 0
-        #: Of the loose ones, those that no handler was called for; and those that are not run here any more, of which
-        #: the ledger is yet to hear.
+        #: Of the loose ones, those that no handler was called for; and what was given back, of which the ledger is yet
+        #: to hear.
         self._waiting = set(loose)
-        self._given_back: set[int] = set()
         self._unheard: list[Report] = []
         self._started_at = kept_at
         #: Called, by another thread than the run's, while a handler takes long.
@@ -57,8 +56,8 @@ class KeptLease:
         Raises `UnavailableError` where Redis is away.
         """
         with self._lock:
-            if offset in self._given_back:
-                return False
+            if offset not in self._events:
+                return False  # it was given back
             self._waiting.discard(offset)
             self._started_at = time.monotonic()
         return self._started_at - self._kept_at < self.ledger.lease or offset in self.renew()
@@ -73,10 +72,10 @@ class KeptLease:
             is_long = time.monotonic() - self._started_at > _LONG_S
             if self._waiting and is_long:
                 self._unheard = [Report(offset, self._events.pop(offset), held=True) for offset in self._waiting]
-                self._given_back, self._waiting = self._waiting, set()
+                self._waiting = set()
             reports = self._unheard
         if reports:
-            self.ledger.finish(reports, last=False, text=wake_text(self.ledger.base, "", 0, 0.0))
+            self.ledger.finish(reports, last=False, text=wake_text(self.ledger.base))
             self._unheard = []
         if is_long:
             self.while_long()

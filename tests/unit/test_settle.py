@@ -163,11 +163,7 @@ def test_a_predecessors_outcome_waits_until_its_record_is_read_again(kafka: Kafk
 
 def test_what_kafka_acknowledges_late_is_not_published_by_the_next_owner(kafka: KafkaInMemory) -> None:
     """Kafka stands still for longer than a session: it has the records, and the partition goes."""
-    first = Ingester(kafka, "at_least_once")
-    running(first.owned, *range(5))
-    first.reports({1: outcome_of(1), 2: outcome_of(2)})
-    kafka.stuck = {b"1", b"2"}
-    first.settle()
+    first = unacknowledged(kafka, 1, 2)
     kafka.stuck = {b"2"}
     first.let_go()
     assert first.memory.model.marks == {1}
@@ -178,11 +174,7 @@ def test_what_kafka_acknowledges_late_is_not_published_by_the_next_owner(kafka: 
 
 
 def test_the_ledger_hears_at_once_of_what_kafka_acknowledges_after_its_round(kafka: KafkaInMemory) -> None:
-    one = Ingester(kafka, "at_least_once")
-    running(one.owned, *range(5))
-    one.reports({1: outcome_of(1)})
-    kafka.stuck = {b"1"}
-    one.settle()
+    one = unacknowledged(kafka, 1)
     kafka.stuck = set()
     one.settle_nothing()
 
@@ -190,17 +182,23 @@ def test_the_ledger_hears_at_once_of_what_kafka_acknowledges_after_its_round(kaf
 
 
 def test_where_redis_is_away_when_a_partition_goes_the_next_owner_publishes_again(kafka: KafkaInMemory) -> None:
-    first = Ingester(kafka, "at_least_once")
-    running(first.owned, *range(5))
-    first.reports({1: outcome_of(1)})
-    kafka.stuck = {b"1"}
-    first.settle()
+    first = unacknowledged(kafka, 1)
     kafka.stuck, first.memory.away = set(), True
     first.let_go()
     first.memory.away = False
     next_owner_settles(first)
 
     assert published(kafka) == [1, 1]
+
+
+def unacknowledged(kafka: KafkaInMemory, *offsets: int) -> Ingester:
+    """Return an ingester that has settled a round of events, whose records Kafka has not acknowledged within it."""
+    one = Ingester(kafka, "at_least_once")
+    running(one.owned, *range(5))
+    one.reports({offset: outcome_of(offset) for offset in offsets})
+    kafka.stuck = {str(offset).encode() for offset in offsets}
+    one.settle()
+    return one
 
 
 def next_owner_settles(first: Ingester) -> None:

@@ -1,7 +1,7 @@
 -- A run reports what became of its events. Only the holder of the lease may, or the run whose lease Redis lost.
 -- ARGV: incarnation, run, is this the run's last report (1/0), text for the owner ('' = it need not look yet),
 --       then spans, d, 'outcome' | 'retry' | 'held', outcome bytes | countdown_ms. Returns the refused spans.
---       held: not run, because one before it in its lane did not succeed.
+--       held: not run: one before it in its lane did not succeed, or the handler of one before it takes long.
 -- An outcome that is there already, because the answer was lost, is not refused.
 local known = redis.call('HGET', KEYS[1], 'incarnation') == ARGV[1]
 local refused_offsets, offsets, at = {}, spread(5, 4)

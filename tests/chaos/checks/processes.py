@@ -23,7 +23,8 @@ def outstanding(index: Index) -> Verdict:
     verdict, evidence = Verdict("more than max_demand outstanding"), index.evidence
     for sample in evidence.samples:
         finished = {place for place in sample.places if index.finished_at.get(place, float("inf")) <= sample.at}
-        waiting = {place for place in sample.places if _waits(index, place, sample.at)} - finished
+        forgotten = sample.places if _has_forgotten(evidence, sample.at) else ()
+        waiting = {place for place in forgotten if _waits(index, place, sample.at)} - finished
         count = sample.own - len(finished) - len(waiting)
         if count > evidence.setting.max_demand:
             verdict.add(f"{sample.member} had {count} at {sample.at:.1f}")
@@ -33,14 +34,17 @@ def outstanding(index: Index) -> Verdict:
     return verdict
 
 
-def _waits(index: Index, place: Place, at: float) -> bool:
-    """Return whether the event's last run before *at* asked for another, and Redis lost data shortly before."""
-    lost = any(
-        one.lost_from is not None and one.lost_from <= at <= one.ended + _FORGOTTEN_S
-        for one in index.evidence.incidents
+def _has_forgotten(evidence: Evidence, at: float) -> bool:
+    """Return whether Redis lost data shortly before *at*."""
+    return any(
+        one.lost_from is not None and one.lost_from <= at <= one.ended + _FORGOTTEN_S for one in evidence.incidents
     )
+
+
+def _waits(index: Index, place: Place, at: float) -> bool:
+    """Return whether the event's last run before *at* asked for another."""
     before = [run for run in index.runs.get(place, ()) if run.started <= at]
-    return lost and bool(before) and before[-1].status == "retry" and (before[-1].ended or at) < at
+    return bool(before) and before[-1].status == "retry" and (before[-1].ended or at) < at
 
 
 def exits(evidence: Evidence) -> Verdict:
