@@ -179,6 +179,8 @@ class Ingester:
 
     def _note_recovery(self) -> None:
         """Say that an outage is over: nothing failed in this turn, and Redis, which it may not have asked, answers."""
+        if self._stop.is_asked:  # not all are asked any more
+            return
         if self._outage.is_quiet_since(self._turned_at) and not self._delivery.is_behind:
             self._ledger.ping()
             lasted = self._outage.ended(time.monotonic())

@@ -113,6 +113,7 @@ def reset_schemas(app: ServiceApp, *, check: bool = False) -> list[SchemaReport]
     `migrate_schemas`; called again after an interruption, it goes on.
     """
     config = kaufmann_of(app).config
+    _check_there(config)
     registry = SchemaRegistry(config.schema_registry_url)
     local, faults = LocalSchemas.and_faults(config.schema_path)
     schemas = _schemas(local)

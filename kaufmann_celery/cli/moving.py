@@ -84,7 +84,7 @@ def _place(ctx: click.Context, forms: dict[str, Any]) -> Place:
     given = [(name, value) for name, value in forms.items() if value is not None and value is not False]
     if len(given) != 1:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in _FORMS)
-        raise click.UsageError(f"where to? Give one of {names}", ctx)
+        raise click.UsageError(f"where to? Give {'only ' if given else ''}one of {names}", ctx)
     name, value = given[0]
     if name == "to_datetime":
         return Place("time", milliseconds(time_of(value)))

@@ -60,6 +60,8 @@ def log_to_stderr(level: str | int, *, kafka: int = logging.WARNING) -> None:
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         for name in _KAFKA_CHATTER:
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        # It warns of each step that took 0.1 s, which a busy machine is enough for.
+        logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
         for name in _KAFKA_REASONS:
             logging.getLogger(name).addFilter(_NewsOnly())
 

@@ -73,6 +73,8 @@ def consumer_options(config: Config) -> dict[str, Any]:
         "max_poll_interval_ms": int(_MAX_POLL_INTERVAL_S * 1000),
         "metadata_max_age_ms": int(_METADATA_MAX_AGE_S * 1000),
         "max_poll_records": 250,
+        # Then it tries anew, and the log has said that Kafka does not answer.
+        "bootstrap_timeout_ms": 5000,
         # A partition that goes on being read waits for the answer about the others, which is this long where they
         # have nothing new; kafka-python's 500 ms let workers idle.
         "fetch_max_wait_ms": 100,

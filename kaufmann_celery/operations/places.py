@@ -72,7 +72,10 @@ def place_of(text: str, now: Callable[[], datetime] = lambda: datetime.now(UTC))
         return Place(text)  # type: ignore[arg-type] # one of them
     if text.isdecimal():
         return Place("offset", int(text))
-    return Place("time", milliseconds(time_of(text, now)))
+    try:
+        return Place("time", milliseconds(time_of(text, now)))
+    except NoSuchPlace as error:
+        raise NoSuchPlace(f"expected earliest, latest, committed, an offset, or a time; {error}") from None
 
 
 def time_of(text: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> datetime:

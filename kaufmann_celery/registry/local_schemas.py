@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from kaufmann_celery.errors import ConfigError, EventError
-from kaufmann_celery.registry.named_types import Incomplete, NamedTypes
+from kaufmann_celery.registry.named_types import Incomplete, NamedTypes, named_parts
 from kaufmann_celery.transcoders.avro_parse import parse
 from kaufmann_celery.transcoders.envelope import envelope_of
 
@@ -61,6 +61,7 @@ class LocalSchemas:
                 whole = types.complete(written[file], file)
                 if _wants_metadata(subject, whole, written[file]):
                     whole = types.complete(_with_metadata(written[file], metadata), file)
+                types.check(whole)
                 parse(whole)
             except (Incomplete, EventError, RecursionError) as error:
                 faults.append(FileFault(file, _reason(error)))
@@ -124,7 +125,7 @@ def _wants_metadata(subject: str, whole: Any, written: Any) -> bool:
     """
     if subject == _METADATA or isinstance(written, list):
         return False
-    if any(_name(part).rpartition(".")[2] == _METADATA for part in _definitions(written)):
+    if any(_is_metadata(name) for name, part, _ in named_parts(written) if part is not None):
         return False
     if _metadata_name(written) is not None:
         return True
@@ -147,31 +148,9 @@ def _with_metadata(schema: Any, metadata: Any | None) -> Any:
 
 
 def _metadata_name(schema: Any) -> str | None:
-    """The name by which the schema refers to the type `event_metadata`, if it does."""
-    return next((name for name in _references(schema) if name.rpartition(".")[2] == _METADATA), None)
+    """The full name by which the schema refers to the type `event_metadata`, if it does."""
+    return next((name for name, part, _ in named_parts(schema) if part is None and _is_metadata(name)), None)
 
 
-def _references(schema: Any) -> list[str]:
-    if isinstance(schema, str):
-        return [schema]
-    return [name for part in _parts(schema) for name in _references(part)]
-
-
-def _definitions(schema: Any) -> list[dict[str, Any]]:
-    own = [schema] if isinstance(schema, dict) and "name" in schema else []
-    return own + [found for part in _parts(schema) for found in _definitions(part)]
-
-
-def _parts(schema: Any) -> Sequence[Any]:
-    """The schemas that a schema holds."""
-    if isinstance(schema, list):
-        return schema
-    if not isinstance(schema, dict):
-        return []
-    fields = schema.get("fields")
-    types = [field.get("type") for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
-    return types + [schema[part] for part in ("type", "items", "values") if part in schema]
-
-
-def _name(schema: dict[str, Any]) -> str:
-    return str(schema["name"])
+def _is_metadata(name: str) -> bool:
+    return name.rpartition(".")[2] == _METADATA

@@ -5,6 +5,7 @@ A schema that is complete in itself is read by every registry and every library;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 _PRIMITIVE: Final = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+#: A part of a name, by the Avro specification, "Names".
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
+_BUILT_IN: Final = _PRIMITIVE | _NAMED | {"array", "map"}
 
 
 class Incomplete(ValueError):
@@ -38,7 +42,7 @@ class NamedTypes:
         for file, schema in schemas.items():
             names = self._own[file] = set()
             used = self._used[file] = set()
-            for name, part, namespace in _named_parts(schema, ""):
+            for name, part, namespace in named_parts(schema):
                 if part is None:
                     used.add(name)
                     continue
@@ -54,6 +58,23 @@ class NamedTypes:
             steps = ", ".join(f"{one.name} needs {other.name}" for one, other in pairwise(circle))
             raise Incomplete(f"files need each other's types in a circle: {steps}; put these types into one file")
         return _Completion(self, file).of(schema, "", file)
+
+    def check(self, schema: Any) -> None:
+        """Raise `Incomplete` where a complete schema uses a type that nobody defines, or a name that is none."""
+        used, defined = set[str](), set[str]()
+        for name, part, _ in named_parts(schema):
+            (used if part is None else defined).add(name)
+            for written in (name, *_field_names(part)):
+                if not all(map(_NAME.fullmatch, written.split("."))):
+                    raise Incomplete(f"{written!r} is no Avro name: letters, digits and _ make one, no digit first")
+        for name in sorted(used - defined):
+            raise Incomplete(f"unknown type {name!r}{self._namesakes(name)}")
+
+    def _namesakes(self, name: str) -> str:
+        """Return where types of this name are defined in other namespaces, in words."""
+        found = [known for known in self._by_name if _short(known) == _short(name)]
+        where = ", ".join(f"{known!r} in {self._by_name[known][0].file}" for known in found)
+        return f"; there is {where}: give its namespace, and where it has none give it one" if found else ""
 
     def elsewhere(self, name: str, file: Path) -> _Definition | None:
         """Return what other files than *file* define by this full name; None where none does."""
@@ -144,13 +165,13 @@ class _Completion:
         return {**field, "type": self.of(field["type"], record.namespace, record.file)}
 
 
-def _named_parts(schema: Any, namespace: str) -> Iterator[tuple[str, dict[str, Any] | None, str]]:
+def named_parts(schema: Any, namespace: str = "") -> Iterator[tuple[str, dict[str, Any] | None, str]]:
     """Yield each definition: full name, schema, its parts' namespace; and each name that is used, with None."""
-    if isinstance(schema, str) and schema not in _PRIMITIVE:
+    if isinstance(schema, str) and schema not in _BUILT_IN:
         yield _resolved(schema, namespace), None, namespace
     elif isinstance(schema, list):
         for branch in schema:
-            yield from _named_parts(branch, namespace)
+            yield from named_parts(branch, namespace)
     elif isinstance(schema, dict):
         if _is_definition(schema):
             name, namespace = _full_name(schema, namespace)
@@ -160,7 +181,18 @@ def _named_parts(schema: Any, namespace: str) -> Iterator[tuple[str, dict[str, A
         else:
             parts = [schema[key] for key in ("type", "items", "values") if key in schema]
         for part in parts:
-            yield from _named_parts(part, namespace)
+            yield from named_parts(part, namespace)
+
+
+def _field_names(schema: Any) -> Iterator[str]:
+    fields = schema.get("fields") if schema is not None else None
+    for field in fields if isinstance(fields, list) else ():
+        if isinstance(field, dict) and isinstance(field.get("name"), str):
+            yield field["name"]
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _is_definition(schema: dict[str, Any]) -> bool:

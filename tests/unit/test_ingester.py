@@ -9,10 +9,12 @@ import pytest
 from celery import Celery
 
 from kaufmann_celery import Kaufmann
+from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ingester import Ingester
 from kaufmann_celery.ledger.wake import Woken
 from kaufmann_celery.partitions.messages import Fetched, Revoked
 from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.stopping import Stop
 from tests.unit.ledger_in_memory import PARTITION, InMemory, adopting, record
 
 
@@ -68,6 +70,22 @@ def test_no_lease_expires_for_one_lease_after_a_start_or_an_outage(
     assert not scene.may_expire()
     scene.a_lease_later()
     assert scene.may_expire()
+
+
+def test_a_stop_does_not_tell_of_a_recovery(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It asks no registry any more."""
+    monkeypatch.setattr("kaufmann_celery.ingester._AWAY_S", 0.0)
+    monkeypatch.setattr(scene.ingester._ledger, "ping", lambda: None)
+    scene.ingester._away(UnavailableError("the registry is away"))
+    scene.ingester._stop.ask()
+    scene.ingester._turn([])
+    assert "answer again" not in caplog.text
+
+    monkeypatch.setattr(scene.ingester, "_stop", Stop(10.0))
+    scene.ingester._turn([])
+    assert "all services answer again" in caplog.text
 
 
 def test_what_is_revoked_is_forgotten(scene: Scene) -> None:

@@ -150,6 +150,36 @@ def test_what_is_wrong_with_one_file_is_no_fault_of_the_others(tmp_path: Path) -
         LocalSchemas([tmp_path])
 
 
+def test_a_type_that_only_another_namespace_has_is_pointed_out(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, money={**MONEY, "namespace": "com.acme"}, order=record("Order", price="Money"))
+
+    assert faults["order"].startswith(f"unknown type 'Money'; there is 'com.acme.Money' in {tmp_path / 'money.avsc'}:")
+
+
+@pytest.mark.parametrize(
+    ("schema", "wrong"),
+    [
+        (record("order-placed", id="string"), "order-placed"),
+        (record("com.9acme.Order", id="string"), "com.9acme.Order"),
+        (record("Order", **{"line total": "long"}), "line total"),
+        (record("Order", kind={"type": "fixed", "name": "né", "size": 2}), "né"),
+    ],
+)
+def test_a_name_that_is_none_by_the_specification_is_a_fault(tmp_path: Path, schema: Any, wrong: str) -> None:
+    assert faults_of(tmp_path, order=schema) == {
+        "order": f"{wrong!r} is no Avro name: letters, digits and _ make one, no digit first"
+    }
+
+
+def test_the_metadata_that_ships_is_found_from_any_namespace(tmp_path: Path) -> None:
+    event = {**record("Placed", meta="event_metadata", payload="string"), "namespace": "com.acme"}
+
+    schema = read(tmp_path, order__placed=event).schema("order.placed")
+
+    assert schema is not None
+    assert (schema[0]["namespace"], schema[0]["name"], schema[1]) == ("com.acme", "event_metadata", event)
+
+
 def test_the_union_with_the_metadata_takes_types_of_other_files(tmp_path: Path) -> None:
     event = record("placed", meta="event_metadata", payload=record("Placed", price="Money"))
 

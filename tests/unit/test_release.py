@@ -55,13 +55,14 @@ def test_the_service_may_be_named_by_its_celery_app(service: Kaufmann, tmp_path:
         migrate_schemas(Celery())
 
 
+@pytest.mark.parametrize("task", [migrate_schemas, reset_schemas])
 def test_a_directory_that_is_not_there_is_a_fault_where_it_was_asked_for(
-    registry: RegistryOnLoopback, tmp_path: Path
+    registry: RegistryOnLoopback, tmp_path: Path, task: Any
 ) -> None:
     nowhere = Kaufmann("orders", schema_registry_url=registry.url, schema_path=str(tmp_path / "nowhere"))
 
     with pytest.raises(ConfigError, match=r"schema_path: .*nowhere: no such directory \(from keyword\)"):
-        migrate_schemas(nowhere, check=True)
+        task(nowhere, check=True)
 
 
 def test_the_metadata_comes_first_and_the_error_schema_where_there_is_none(
