@@ -55,7 +55,7 @@ class Look:
         self._settler.settle(found, self._partitions.guarded)
         self._woken.clear()
         for owned, turn in heard.items():
-            if turn.more and (turn.settled or any(owned.is_finished(offset) for offset in turn.outcomes)):
+            if turn.more and any(owned.is_finished(offset) for offset in turn.outcomes):
                 self._nudge(owned.ledger.base)
         return everywhere
 

@@ -71,7 +71,8 @@ NoClaim == [d |-> 0, tag |-> 0, deaths |-> 0, failed |-> FALSE]
 EmptyLedger ==
   [inc |-> None, gen |-> 0, member |-> None, asked |-> None, tags |-> 0,
    claim |-> [o \in Offsets |-> NoClaim], lease |-> [o \in Offsets |-> None],
-   out |-> {}, err |-> {}, mark |-> {}]
+   out |-> {}, err |-> {}, mark |-> {},
+   told |-> {}]  \* settled by their runs, and the owner has not heard of it
 
 Memory(state, life, gen, phase, inc, fin) ==
   [state |-> state, life |-> life, gen |-> gen, phase |-> phase, inc |-> inc, tag |-> 0,
@@ -228,7 +229,7 @@ Own(i) ==
       tag == IF Lanes > 0 THEN redis.tags + 1 ELSE 0
       kept == IF redis.inc = me.inc THEN redis ELSE [EmptyLedger EXCEPT !.inc = me.inc]
       clean == IF Rule("3") THEN [Drop(kept, me.fin) EXCEPT !.mark = @ \ me.fin] ELSE kept
-      mine == [Sealed(clean, i) EXCEPT !.tags = tag, !.asked = None]
+      mine == [Sealed(clean, i) EXCEPT !.tags = tag, !.asked = None, !.told = {}]
   IN
   /\ Up(i) /\ me.phase = "fetched" /\ me.inc # None
   /\ ~Refused(i)
@@ -433,11 +434,19 @@ Taken(w) ==
   /\ redis.inc = wrk[w].run.inc
   /\ IF Rule("8 finish") THEN redis.claim[o].d = d /\ redis.lease[o] \in {None, wrk[w].run} ELSE redis.claim[o].d > 0
 
+\* What asks for nothing is thereby settled. [7] A mark stays until an acknowledged commit covers it.
 Finish(w) ==
-  /\ Runs(w) /\ Current(w)[1] \notin Poison
-  /\ redis' = IF Taken(w) THEN [Drop(redis, {Current(w)[1]}) EXCEPT !.out = @ \cup {Current(w)[1]}] ELSE redis
+  LET o == Current(w)[1]
+      settles == o \in Silent
+  IN
+  /\ Runs(w) /\ o \notin Poison
+  /\ redis' = CASE ~Taken(w) -> redis
+                [] Taken(w) /\ ~settles -> [Drop(redis, {o}) EXCEPT !.out = @ \cup {o}]
+                [] Taken(w) /\ settles -> [Drop(redis, {o}) EXCEPT !.mark = IF Rule("7") THEN @ \cup {o} ELSE @,
+                                                                    !.told = @ \cup {o}]
+  /\ pub' = IF Taken(w) /\ settles THEN [pub EXCEPT ![o] = 1] ELSE pub
   /\ NextEvent(w, wrk[w].void)
-  /\ UNCHANGED <<broker, saved, rewound, queue, ing, dead, overdue, left, pub, begun, deaths>>
+  /\ UNCHANGED <<broker, saved, rewound, queue, ing, dead, overdue, left, begun, deaths>>
 
 \* The handler asks to run again. In lanes the rest of the task is given back; else it goes on.
 Retry(w) ==
@@ -522,18 +531,17 @@ Take(i, offsets) ==
   /\ Blame(offsets \cap kafka.done # {} /\ (Member(i) \/ ~rewound), "published what Kafka holds as finished")
   /\ UNCHANGED <<broker, saved, rewound, queue, workers, left, pub, spent, begun, deaths>>
 
-\* What asks for nothing is settled by the script that finds it (turn.lua). Who asked hears of that, or the answer is lost.
-SettleSilent(i, o) ==
+\* What runs have settled themselves the owner hears of (turn.lua), or the answer is lost.
+HearSettled(i, o) ==
   /\ Mine(i) /\ ing[i].round = {}
-  /\ o \in redis.out /\ ~Asks(o)
-  /\ redis' = Sealed([Drop(redis, {o}) EXCEPT !.mark = IF Rule("7") THEN @ \cup {o} ELSE @], i)
+  /\ o \in redis.told
+  /\ redis' = Sealed([redis EXCEPT !.told = @ \ {o}], i)
   /\ \/ /\ ing' = IF o \in ing[i].pend
                  THEN [ing EXCEPT ![i].fin = @ \cup {o}, ![i].pend = @ \ {o}, ![i].bare = @ \ {o}]
                  ELSE ing
         /\ left' = left
      \/ "answer lost" \in Faults /\ left > 0 /\ left' = left - 1 /\ UNCHANGED ing
-  /\ pub' = [pub EXCEPT ![o] = 1]
-  /\ UNCHANGED <<broker, saved, rewound, queue, workers, spent, begun, deaths, everSent, bad>>
+  /\ UNCHANGED <<broker, saved, rewound, queue, workers, ghosts>>
 
 \* [15] What Kafka refuses for good leaves its round and becomes its event's failure.
 Isolate(i, o) ==
@@ -752,7 +760,7 @@ Rounds(i) == IF ExactlyOnce THEN {{o \in Fresh(i) : Publishable(o)}} ELSE {{o} :
 IngesterStep ==
   \E i \in Ingesters :
     \/ Hear(i) \/ Ask(i) \/ Vouch(i) \/ Own(i) \/ FencedOut(i) \/ Rebuild(i)
-    \/ \E o \in Offsets : Claim(i, o) \/ PassGone(i, o) \/ Conclude(i, o) \/ Isolate(i, o) \/ SettleSilent(i, o)
+    \/ \E o \in Offsets : Claim(i, o) \/ PassGone(i, o) \/ Conclude(i, o) \/ Isolate(i, o) \/ HearSettled(i, o)
                           \/ Reclaim(i, o) \/ DropFinished(i, o)
     \/ \E offsets \in Tasks : Send(i, offsets)
     \/ \E run \in {redis.lease[o] : o \in Offsets} \ {None} : Expire(i, run)

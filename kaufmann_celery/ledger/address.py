@@ -10,7 +10,7 @@ TTL_S = 30 * 24 * 3600
 #: The tag where none is asked for: whoever sent a task, it may begin a claim of its dispatch number.
 UNTAGGED = "-"
 
-_PARTS = ("owner", "claims", "leases", "runs", "outcomes", "marks", "due", "raised")
+_PARTS = ("owner", "claims", "leases", "runs", "outcomes", "marks", "due", "raised", "handled")
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Turn:
     raised: tuple[Raised, ...] = ()
     #: offset -> outcome, in the order of the partition: what is to be settled.
     outcomes: Mapping[int, bytes] = field(default_factory=dict)
-    #: Handled, and there was nothing to publish: the ledger has finished them.
+    #: Handled, and there was nothing to publish: their runs have settled them.
     settled: Sequence[int] = ()
     #: Whether more outcomes wait than one turn takes.
     more: bool = False
@@ -152,7 +152,7 @@ class OwnerLedger:
     def turn(self, *, may_expire: bool, max_bytes: int = _ROUND_BYTES, limit: int = _ROUND_EVENTS) -> Turn:
         """Return what is to be dispatched again and what is to be settled; expire leases where allowed.
 
-        Outcomes that ask for nothing are settled by this; where the answer is lost, `claim` says so.
+        Of what asks for nothing, and so was settled by its run, it tells once; where the answer is lost, `claim` does.
         What was raised of a predecessor's claim is returned once that is claimed again here.
         """
         return self._turned(self._connection.run("turn", *self._turn_call(int(may_expire), max_bytes, limit)))

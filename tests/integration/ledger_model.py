@@ -38,6 +38,8 @@ class Model:
     marks: set[int] = field(default_factory=set)
     due: set[int] = field(default_factory=set)
     raised: dict[int, tuple[Past, str]] = field(default_factory=dict)
+    #: Settled by their runs, and the owner has not heard of it.
+    handled: set[int] = field(default_factory=set)
 
     def held(self) -> Held:
         owned = self.incarnation is not None
@@ -71,6 +73,7 @@ class Model:
             self.__init__()  # type: ignore[misc] # all of it is another history's
         self.incarnation, self.asked = committed.incarnation, None
         self.generation, self.member = generation, member
+        self.handled.clear()
         for offset in self.offsets():
             if committed.holds(offset):
                 self.drop(offset)
@@ -172,10 +175,13 @@ class Model:
             if known and self.d(offset) == d and self.leases.get(offset, run) == run:
                 if isinstance(outcome, str):
                     self.again(offset, alone=False, reason=outcome)
-                else:
+                elif outcome:
                     self.drop(offset)
                     self.outcomes[offset] = outcome
-            elif not known or isinstance(outcome, str) or self.outcomes.get(offset) != outcome:
+                else:
+                    self.settle([offset])
+                    self.handled.add(offset)
+            elif not known or not self.is_told(offset, outcome):
                 refused.add(offset)
         if last:
             self.end(run)
@@ -194,6 +200,13 @@ class Model:
         return released
 
     # Parts
+
+    def is_told(self, offset: int, outcome: bytes | str) -> bool:
+        return self.outcomes.get(offset) == outcome if outcome else offset in self.marks
+
+    def hears_what_is_handled(self) -> set[int]:
+        handled, self.handled = self.handled, set()
+        return handled
 
     def d(self, offset: int) -> int | None:
         return self.claims[offset].d if offset in self.claims else None

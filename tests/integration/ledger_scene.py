@@ -117,7 +117,7 @@ class LedgerScene:
         self.client.hincrby(owner, "seen", -milliseconds)
 
     def held(self) -> Held:
-        owner, claims, leases, runs, outcomes, marks, due, raised = keys_of(self.base)
+        owner, claims, leases, runs, outcomes, marks, due, raised, _ = keys_of(self.base)
         pipeline = self.client.pipeline()
         pipeline.hmget(owner, "incarnation", "generation", "member", "asked")
         for key in (claims, leases, runs, outcomes, raised):

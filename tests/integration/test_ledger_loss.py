@@ -196,10 +196,11 @@ class TestRaised:
 class TestAbandoned:
     def test_nothing_that_was_made_since_the_last_commit_lives_for_ever(self, scene: LedgerScene) -> None:
         owner = scene.owner()
-        owner.claim([1, 2, 3, 4])
+        owner.claim([1, 2, 3, 4, 6])
         begins = scene.run()
-        begins.begin([(1, 1), (2, 1), (3, 1)])
+        begins.begin([(1, 1), (2, 1), (3, 1), (6, 1)])
         report(begins, (1, 1), last=False)
+        report(begins, (6, 1), outcome=b"", last=False)
         retry(begins, (2, 1))
         scene.run("goes on").begin([(4, 1)])
         owner.claim([5])
@@ -213,7 +214,7 @@ class TestAbandoned:
         assert held.marks
         assert held.due
         assert held.raised
-        assert [scene.client.ttl(key) > 0 for key in keys_of(scene.base)] == [True] * 8
+        assert [scene.client.ttl(key) > 0 for key in keys_of(scene.base)] == [True] * 9
 
 
 class TestRedisInTrouble:

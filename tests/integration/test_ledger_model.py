@@ -239,9 +239,7 @@ class LedgerMachine(RuleBasedStateMachine):
                     self.note_death(offset, alone=run in self.model.expired and self.model.runs[run][0] == 1)
                 self.model.expire()
             heard = {offset: one for offset, one in self.model.raised.items() if offset not in owner.unread}
-            settled = {offset for offset, outcome in self.model.outcomes.items() if not outcome}
-            self.model.settle(settled)
-            return heard, dict(self.model.outcomes), settled
+            return heard, dict(self.model.outcomes), self.model.hears_what_is_handled()
 
         answer = self.compare(real, expected)
         if answer is not None:
@@ -268,7 +266,7 @@ class LedgerMachine(RuleBasedStateMachine):
             owner.found = {}
 
     @precondition(lambda self: self.model.claims)
-    @rule(data=st.data(), outcome=st.sampled_from([b"", b"failed"]))
+    @rule(data=st.data(), outcome=st.sampled_from([b"failed", b"died"]))
     def conclude(self, data: st.DataObject, outcome: bytes) -> None:
         owner = self.draw_owner(data)
         offset = data.draw(st.sampled_from(sorted(self.model.leases) or sorted(self.model.claims)))

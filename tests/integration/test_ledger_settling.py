@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaufmann_celery.ledger import FIRST, Past
 from kaufmann_celery.partitions.commit_metadata import Committed
-from tests.integration.ledger_scene import LedgerScene, looked, report
+from tests.integration.ledger_scene import NOTHING, LedgerScene, looked, report
 
 
 class TestSettling:
@@ -19,20 +19,38 @@ class TestSettling:
         assert list(owner.turn(may_expire=False, max_bytes=10**6, limit=2).outcomes) == [3, 9]
         assert list(owner.turn(may_expire=False, max_bytes=4, limit=1000).outcomes) == [3, 9]
 
-    def test_a_turn_settles_by_itself_what_asks_for_nothing(self, scene: LedgerScene) -> None:
+    def test_a_run_settles_what_asks_for_nothing_and_the_owner_hears_of_it_once(self, scene: LedgerScene) -> None:
         owner = scene.owner()
         owner.claim([1, 2, 3])
         scene.run().begin([(1, 1), (2, 1), (3, 1)])
-        report(scene.run(), (1, 1), (3, 1), outcome=b"", last=False)
+        report(scene.run(), (3, 1), outcome=b"", last=False)
+        report(scene.run(), (1, 1), outcome=b"", last=False)
         report(scene.run(), (2, 1))
+        assert (scene.held().claims, scene.held().outcomes, scene.held().marks) == ({}, {2: b"out"}, {1, 3})
         turn = looked(owner)
 
-        assert (turn.settled, turn.outcomes) == ([1, 3], {2: b"out"})
-        assert (scene.held().claims, scene.held().outcomes, scene.held().marks) == ({}, {2: b"out"}, {1, 3})
+        assert (sorted(turn.settled), turn.outcomes) == ([1, 3], {2: b"out"})
         # Had that answer been lost, or another owner asked since:
         assert {offset: known.state for offset, known in owner.claim([1, 2, 3]).items()} == {
             1: "finished", 2: "outcome", 3: "finished"
         }  # fmt: skip
+        assert looked(owner).settled == []
+
+    def test_a_run_that_reports_again_what_is_settled_is_not_refused(self, scene: LedgerScene) -> None:
+        scene.owner().claim([1])
+        scene.run().begin([(1, 1)])
+
+        assert report(scene.run(), (1, 1), outcome=b"") == set()
+        assert report(scene.run(), (1, 1), outcome=b"") == set()
+        assert report(scene.run(), (1, 1), outcome=b"other") == {1}
+
+    def test_who_takes_over_hears_by_the_marks_and_not_again(self, scene: LedgerScene) -> None:
+        scene.owner(1).claim([1, 2])
+        scene.run().begin([(1, 1)])
+        report(scene.run(), (1, 1), outcome=b"")
+        owner = scene.unowned(2)
+
+        assert owner.own(NOTHING, wake="wake", question="of 2") == ({2}, set(), {1})
         assert looked(owner).settled == []
 
     def test_a_turn_tells_whether_more_wait_than_it_takes(self, scene: LedgerScene) -> None:
@@ -42,10 +60,10 @@ class TestSettling:
         report(scene.run(), *((offset, 1) for offset in range(110)), outcome=b"", last=False)
         report(scene.run(), *((offset, 1) for offset in range(110, 120)))
 
-        turn = owner.turn(may_expire=False, max_bytes=10**6, limit=70)
-        assert (turn.settled, turn.more) == ([*range(70)], True)
+        turn = owner.turn(may_expire=False, max_bytes=10**6, limit=7)
+        assert (turn.settled, [*turn.outcomes], turn.more) == ([*range(110)], [*range(110, 117)], True)
         turn = owner.turn(may_expire=False, max_bytes=4, limit=1000)
-        assert (turn.settled, [*turn.outcomes], turn.more) == ([*range(70, 110)], [110, 111], True)
+        assert (turn.settled, [*turn.outcomes], turn.more) == ([], [110, 111], True)
         assert [*looked(owner).outcomes] == [*range(110, 120)]
         assert not looked(owner).more
 

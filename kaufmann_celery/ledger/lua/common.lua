@@ -11,6 +11,7 @@
 -- 6 marks     zset    offsets settled and not yet covered by an acknowledged commit
 -- 7 due       zset    offset -> when to dispatch it again, in ms of this clock
 -- 8 raised    hash    offset -> 'd deaths failures idle due_ms reason', until the owner has heard of it or it runs again
+-- 9 handled   list    spans settled by the runs themselves, there being nothing to publish, until the owner has heard of it
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -81,6 +82,19 @@ local function drop(offsets)
   if #offsets == 0 then return end
   for _, key in ipairs({2, 3, 5}) do redis.call('HDEL', KEYS[key], unpack(offsets)) end
   forget_due(offsets)
+end
+
+-- These events are finished: what their outcomes asked for is in Kafka. The mark stays until a commit covers it.
+-- What else a ledger that lost its tail may still hold of them goes too.
+local function settle(offsets)
+  if #offsets == 0 then return end
+  local marks = {}
+  for _, offset in ipairs(offsets) do
+    marks[#marks + 1] = offset
+    marks[#marks + 1] = offset
+  end
+  drop(offsets)
+  redis.call('ZADD', KEYS[6], unpack(marks))
 end
 
 local COUNTED_AS = {retry = 'failures', time_limit = 'failures', held = 'idle', revoked = 'idle', rejected = 'idle'}

@@ -8,16 +8,3 @@ local function refused(generation, member, incarnation)
   if generation > theirs then redis.call('HSET', KEYS[1], 'generation', generation, 'member', member) end
   return false
 end
-
--- These events are finished: what their outcomes asked for is in Kafka. The mark stays until a commit covers it.
--- What else a ledger that lost its tail may still hold of them goes too.
-local function settle(offsets)
-  if #offsets == 0 then return end
-  local marks = {}
-  for _, offset in ipairs(offsets) do
-    marks[#marks + 1] = offset
-    marks[#marks + 1] = offset
-  end
-  drop(offsets)
-  redis.call('ZADD', KEYS[6], unpack(marks))
-end

@@ -8,5 +8,5 @@ redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', '(' .. ARGV[5])
 for _, offset in ipairs(redis.call('ZRANGEBYSCORE', KEYS[6], committed, highest)) do
   if not unfinished[offset] then redis.call('ZREM', KEYS[6], offset) end
 end
-for i = 1, 8 do redis.call('EXPIRE', KEYS[i], ARGV[4]) end
+for i = 1, 9 do redis.call('EXPIRE', KEYS[i], ARGV[4]) end
 return 'OK'

@@ -19,9 +19,10 @@ if older and not another then return {'FENCED'} end
 if another then
   -- Another history of these offsets: the group was reset, or deleted and made again (its generations then start
   -- anew); or what is left of one whose owner has expired.
-  for i = 1, 8 do redis.call('DEL', KEYS[i]) end
+  for i = 1, 9 do redis.call('DEL', KEYS[i]) end
 end
 redis.call('HDEL', KEYS[1], 'asked')
+redis.call('DEL', KEYS[9])  -- the marks say it all
 redis.call('HSET', KEYS[1], 'generation', generation, 'member', member, 'wake', ARGV[3], 'incarnation', incarnation)
 
 local committed, highest, unfinished = tonumber(ARGV[8]), tonumber(ARGV[9]), {}
@@ -40,5 +41,5 @@ for _, key in ipairs({6, 7}) do
     if finished(offset) then redis.call('ZREM', KEYS[key], offset) end
   end
 end
-for i = 1, 8 do redis.call('EXPIRE', KEYS[i], ARGV[7]) end
+for i = 1, 9 do redis.call('EXPIRE', KEYS[i], ARGV[7]) end
 return {'OK', redis.call('HKEYS', KEYS[2]), redis.call('HKEYS', KEYS[5]), redis.call('ZRANGE', KEYS[6], 0, -1)}

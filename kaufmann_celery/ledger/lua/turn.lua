@@ -1,5 +1,5 @@
--- What the owner has to know, in one round trip: events to dispatch again, and outcomes to settle. Those that ask for
--- nothing are settled here: were this answer lost, the owner's next claim of them is refused as finished.
+-- What the owner has to know, in one round trip: events to dispatch again, outcomes to settle, and what runs have settled
+-- themselves. Were the answer lost that tells of these, the owner's next claim of them is refused as finished.
 -- ARGV: generation, member, incarnation, may expire leases (1/0), most bytes of outcomes, most outcomes,
 --       then the raised entries heard of before. An entry stays until it is heard of, for an answer may be lost.
 -- Returns 'OK', now_ms, raised entries, offset, outcome pairs in the order of the partition, the spans settled, and
@@ -64,24 +64,22 @@ end
 local raised, entries = {}, redis.call('HGETALL', KEYS[8])
 for i = 1, #entries, 2 do raised[#raised + 1] = entries[i] .. ' ' .. entries[i + 1] end
 
--- The lowest outcomes first, some at a time, for they may be large; more after some that took no bytes.
-local AT_A_TIME, AT_A_TIME_EMPTY = 10, 50
+-- The lowest outcomes first, some at a time, for they may be large.
+local AT_A_TIME = 10
 local offsets, name_of = {}, {}
 for i, offset in ipairs(redis.call('HKEYS', KEYS[5])) do
   offsets[i] = tonumber(offset)
   name_of[offsets[i]] = offset
 end
 table.sort(offsets)
-local outcomes, settled, bytes, from = {}, {}, 0, 1
+local outcomes, bytes, from = {}, 0, 1
 local most = math.min(#offsets, tonumber(ARGV[6]))
 while from <= most and bytes < tonumber(ARGV[5]) do
   local names = {}
-  local upto = math.min(from + (bytes == 0 and from > 1 and AT_A_TIME_EMPTY or AT_A_TIME) - 1, most)
+  local upto = math.min(from + AT_A_TIME - 1, most)
   for i = from, upto do names[#names + 1] = name_of[offsets[i]] end
   for i, outcome in ipairs(values_of(5, names)) do
-    if outcome == '' then
-      settled[#settled + 1] = names[i]
-    elseif bytes < tonumber(ARGV[5]) then
+    if bytes < tonumber(ARGV[5]) then
       outcomes[#outcomes + 1] = names[i]
       outcomes[#outcomes + 1] = outcome
       bytes = bytes + #outcome
@@ -89,6 +87,7 @@ while from <= most and bytes < tonumber(ARGV[5]) do
   end
   from = upto + 1
 end
-settle(settled)
-local more = #settled + #outcomes / 2 < #offsets
-return {'OK', string.format('%d', now), raised, outcomes, spans(settled), more and 1 or 0}
+local settled = redis.call('LRANGE', KEYS[9], 0, -1)
+if #settled > 0 then redis.call('DEL', KEYS[9]) end
+local more = #outcomes / 2 < #offsets
+return {'OK', string.format('%d', now), raised, outcomes, table.concat(settled, ' '), more and 1 or 0}
