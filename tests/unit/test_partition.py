@@ -132,7 +132,7 @@ class TestOutstanding:
         self, memory: InMemory, *, holds: bool, outstanding: int
     ) -> None:
         owned = owned_by(memory, waiting_holds=holds)
-        running(owned, 1, 2)[0].waiting = True
+        owned.puts_off(running(owned, 1, 2)[0], True)
 
         assert owned.outstanding == outstanding
 
