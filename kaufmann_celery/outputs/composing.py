@@ -58,6 +58,7 @@ class Composer:
         cause: Cause = NO_CAUSE,
         emitter: bool = True,
         bounded: bool = True,
+        kind: str = "output",
     ) -> list[OutRecord]:
         """Return the records of one output, one for each topic.
 
@@ -77,7 +78,7 @@ class Composer:
         records = []
         for topic, partition in targets:
             value, headers = self._encode(output, topic, meta)
-            records.append(OutRecord(topic, key.encode(), value, headers + further, moment_ms, partition, number))
+            records.append(OutRecord(topic, key.encode(), value, headers + further, moment_ms, partition, number, kind))
         if bounded and sum(record.size for record in records) > self._config.max_event_bytes:
             raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
         return records

@@ -28,6 +28,8 @@ _MOST_MESSAGE = 1000
 _MOST_BYTES = 900_000
 #: Bytes of the original key that travel.
 _MOST_KEY = 4096
+#: Made once: `json.dumps` makes one for each call that is not of its own kind.
+_JSON = json.JSONEncoder(default=str)
 #: Error events take message ids of their own, apart from the outputs'.
 _INDEX = -1
 
@@ -79,44 +81,40 @@ class ErrorEvents:
             if records and all(record.size <= most for record in records):
                 break
         assert records, "an error event with neither payload nor meta is always composed as JSON"
-        return [replace(record, kind="error") for record in records]
+        return records
 
     def _composed(self, failed: FailedEvent, message_id: str, now: datetime) -> list[OutRecord]:
         cause = Cause.known(failed.meta, event_id(failed.meta, failed.position), failed.headers)
         for composer in self._composers:
             with suppress(EventError):
-                output = self._output(failed, composer)
-                for payload, form in self._candidates(output, failed):
+                for output in self._outputs(failed, composer):
                     with suppress(EventError):
                         return composer.compose(
-                            replace(output, payload=payload, format=form),
-                            message_id=message_id, now=now, cause=cause, bounded=False,
-                        )  # fmt: skip
+                            output, message_id=message_id, now=now, cause=cause, bounded=False, kind="error"
+                        )
         return []
 
-    def _output(self, failed: FailedEvent, composer: Composer) -> Output:
-        return Output(
-            ERROR_PREFIX + failed.name,
-            None,
-            topic=self._config.error_topic or composer.topics(Output(failed.name, failed.payload)),
-            reply=True,
-            headers=failure_headers(failed, self._config.consumer_group),
-        )
+    def _outputs(self, failed: FailedEvent, composer: Composer) -> Iterator[Output]:
+        """Yield what to try: as the schema asks, without what failed, and last as JSON."""
+        name, error_topic = ERROR_PREFIX + failed.name, self._config.error_topic
+        topics = (error_topic,) if error_topic else composer.topics(Output(failed.name, failed.payload))
+        headers = failure_headers(failed, self._config.consumer_group)
 
-    def _candidates(self, output: Output, failed: FailedEvent) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Yield payloads to try: as the schema asks, without what failed, and last as JSON."""
+        def output(payload: dict[str, Any], form: str) -> Output:
+            return Output(name, payload, topic=topics, reply=True, headers=headers, format=form)
+
         whole = _facts(failed)
         bare = {**whole, "message_payload": None}
-        if fields := [name for name in self._fields(output) if name in whole]:
+        if fields := [field for field in self._fields(name, topics[0]) if field in whole]:
             for known in ({**whole, "message_payload": failed.payload}, whole, bare):
-                yield {key: known[key] for key in fields}, "avro"
-        yield whole, "json"
-        yield bare, "json"
+                yield output({key: known[key] for key in fields}, "avro")
+        yield output(whole, "json")
+        yield output(bare, "json")
 
-    def _fields(self, output: Output) -> tuple[str, ...]:
+    def _fields(self, name: str, topic: str) -> tuple[str, ...]:
         """Return the payload's field names in the Avro schema of the error event; none without one."""
         try:
-            latest = self._avro and self._avro.latest(output.name, self._composer.topics(output)[0])
+            latest = self._avro and self._avro.latest(name, topic)
         except EventError:
             return ()
         return payload_fields(latest.schema) if latest else ()
@@ -177,7 +175,7 @@ def _facts(failed: FailedEvent) -> dict[str, Any]:
     payload = failed.payload
     if isinstance(payload, bytes):
         payload = payload.decode("utf-8", "backslashreplace")
-    text = payload if payload is None or isinstance(payload, str) else json.dumps(payload, default=str)
+    text = payload if payload is None or isinstance(payload, str) else _JSON.encode(payload)
     return {
         "error": failed.error[:_MOST_MESSAGE],
         "error_type": failed.error_type,

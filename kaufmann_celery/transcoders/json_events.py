@@ -102,7 +102,7 @@ def _split(found: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def _text(value: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(value, default=_plain, allow_nan=False)
+        return _ENCODER.encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         # Not chained: the message may show the value.
         reason = "it nests too deep" if isinstance(error, RecursionError) else "it holds what JSON cannot"
@@ -118,6 +118,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (Decimal, UUID)):
         return str(value)
     raise EncodeError(f"a payload cannot hold {type(value).__module__}.{type(value).__qualname__}")
+
+
+#: Made once: `json.dumps` makes one for each call that is not of its own kind.
+_ENCODER: Final = json.JSONEncoder(default=_plain, allow_nan=False)
 
 
 def _refuse(constant: str) -> NoReturn:

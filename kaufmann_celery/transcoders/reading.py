@@ -99,7 +99,7 @@ class AvroReader:
         return found
 
     def _bare(self, subjects: Sequence[str], value: bytes) -> Decoded:
-        missing = SchemaNotFound("nothing names the record's schema: no header, no prefix, no event name")
+        missing = None
         for subject in subjects:
             try:
                 latest = self._registry.latest(subject)
@@ -107,7 +107,7 @@ class AvroReader:
                 missing = error
             else:
                 return self._by_versions(subject, latest, value)
-        raise missing
+        raise missing or SchemaNotFound("nothing names the record's schema: no header, no prefix, no event name")
 
     def _by_versions(self, subject: str, latest: RegisteredSchema, value: bytes) -> Decoded:
         try:
