@@ -208,7 +208,9 @@ class Dispatcher:
         if not parts:
             return
         try:
-            self._celery.send([_message(part) for part in parts])
+            sent = self._celery.send([_message(part) for part in parts])
+            self.decode_ahead(partitions)
+            sent()
         except UnavailableError:
             for part in parts:
                 part.owned.ready.extend(part.events)

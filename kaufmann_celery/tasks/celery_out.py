@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from amqp.exceptions import ChannelError, PreconditionFailed
@@ -96,21 +97,31 @@ class CeleryOut:
         self._producer: Any = None
         #: Queues that are there, as far as this connection knows.
         self._declared: set[str] = set()
+        self._thread = ThreadPoolExecutor(1, "kaufmann-send")
 
-    def send(self, messages: Sequence[TaskMessage]) -> None:
-        """Hand *messages* to the broker.
+    def send(self, messages: Sequence[TaskMessage]) -> Callable[[], None]:
+        """Hand *messages* to the broker; return what waits until it has them.
 
-        Raises `UnavailableError` where it is away; any of them may have been sent, and all may be sent again.
+        Both raise `UnavailableError` where it is away; any of them may have been sent, and all may be sent again.
         """
         with self._translated():
             for queue in {self._queue_of(message.handler) for message in messages}:
                 self._declare(queue)
             producer = self._connected()
-            if getattr(producer, "supports_batch_publish", False):
-                with producer.batch(_BATCH):
-                    self._send_each(producer, messages)
-            else:
+            if not getattr(producer, "supports_batch_publish", False):
                 self._send_each(producer, messages)
+                return lambda: None
+            batch = producer.batch(_BATCH)
+            with ExitStack() as stack:
+                stack.enter_context(batch)
+                self._send_each(producer, messages)
+                sent = self._thread.submit(batch.flush)
+                closing = stack.pop_all()
+        return partial(self._await, sent, closing)
+
+    def _await(self, sent: Future[None], closing: ExitStack) -> None:
+        with self._translated(), closing:
+            sent.result()
 
     def waiting(self, queue: str) -> int:
         """Return how many messages wait in *queue*. Raises `UnavailableError`."""
