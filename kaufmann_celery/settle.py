@@ -25,6 +25,9 @@ from kaufmann_celery.partitions.owned import Guarded, OwnedPartition
 
 log = logging.getLogger(__name__)
 
+#: Events that one line of the log shows.
+_SHOWN = 10
+
 #: The outcomes that each ledger holds, in the order of the partition.
 Round = Mapping[OwnedPartition, Mapping[int, bytes]]
 
@@ -107,8 +110,11 @@ class Settler:
                 yield Entry(owned, offset, self._to_publish(owned, offset, decode(data)))
 
     def _finish(self, entries: Sequence[Entry]) -> None:
+        failed = [entry for entry in entries if entry.outcome.failed]
+        self._counts.failed += len(failed)
+        self._counts.handled += len(entries) - len(failed)
+        _log_failures(failed)
         for entry in entries:
-            self._note(entry.owned, entry.offset, entry.outcome)
             self._counts.published += len(entry.outcome.records)
             self._lettered.discard(entry.owned.position_of(entry.offset))
             entry.owned.finish(entry.offset)
@@ -174,20 +180,26 @@ class Settler:
             records[at : at + 1] = [smaller] if smaller is not None and smaller.size < record.size else []
         return replace(outcome, records=tuple(records))
 
-    def _note(self, owned: OwnedPartition, offset: int, outcome: Outcome) -> None:
-        if not outcome.failed:
-            self._counts.handled += 1
-            return
-        self._counts.failed += 1
-        pending = owned.pending.get(offset)
-        name = pending.decoded.name if pending else "an event"
+
+def _log_failures(failed: Iterable[Entry]) -> None:
+    """Log what failed for good; what failed alike has one line."""
+    alike: dict[tuple[str, str, str, int], list[Entry]] = {}
+    for entry in failed:
+        pending, outcome = entry.owned.pending.get(entry.offset), entry.outcome
         has_error_event = any(one.kind == "error" for one in outcome.records)
+        ending = "became an error event" if has_error_event else "failed"
+        name = pending.decoded.name if pending else "an event"
+        alike.setdefault((name, ending, outcome.error_type, outcome.attempts), []).append(entry)
+    for (name, ending, error_type, attempts), entries in alike.items():
+        shown = ", ".join(map(_label, entries[:_SHOWN]))
+        more = f", and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+        positions = [str(entry.owned.position_of(entry.offset)) for entry in entries]
         log.error(
-            "%s %s at %s %s: %s after %d attempts",
-            name, pending.decoded.id if pending else "", owned.position_of(offset),
-            "became an error event" if has_error_event else "failed", outcome.error_type, outcome.attempts,
-            extra={
-                "action": "error_event", "event": name, "topic": owned.partition.topic,
-                "partition": owned.partition.partition, "offset": offset,
-            },
+            "%s %s (%s after %d attempts): %s%s", name, ending, error_type, attempts, shown, more,
+            extra={"action": "error_event", "event": name, "error_type": error_type, "positions": positions},
         )  # fmt: skip
+
+
+def _label(entry: Entry) -> str:
+    pending = entry.owned.pending.get(entry.offset)
+    return f"{pending.decoded.id if pending else ''} at {entry.owned.position_of(entry.offset)}".lstrip()
