@@ -201,12 +201,12 @@ Refused(i) ==
   IN CASE ~Rule("2") -> FALSE
        [] Rule("2") /\ another -> /\ ~word
                                   /\ late \/ (Rule("2 vouched") /\ redis.inc # None) \/ (Rule("2 empty") /\ redis.inc = None)
-       [] OTHER -> late
+       [] OTHER -> late /\ ~word
 
 \* [2] A refused own leaves its question in the ledger.
 Ask(i) ==
   /\ Up(i) /\ ing[i].phase = "fetched"
-  /\ ing[i].inc = None \/ (redis.inc # ing[i].inc /\ Refused(i))
+  /\ ing[i].inc = None \/ Refused(i)
   /\ ~ing[i].asked \/ ing[i].vouched
   /\ redis' = [redis EXCEPT !.asked = i]
   /\ ing' = [ing EXCEPT ![i].asked = TRUE, ![i].vouched = FALSE]

@@ -45,8 +45,6 @@ class OwnedPartition:
         #: Claimed and to be concluded here: failures that no worker reports.
         self.failing: deque[Pending] = deque()
         self.pending: dict[int, Pending] = {}
-        #: Those of `pending` that wait for their retry.
-        self._waiting: set[int] = set()
         self.lanes = Lanes()
         #: Read, and waiting unclaimed for those before them in their lanes.
         self.parked: set[int] = set()
@@ -78,7 +76,7 @@ class OwnedPartition:
     @property
     def outstanding(self) -> int:
         """Events that hold a slot of `max_demand`."""
-        waiting = 0 if self.waiting_holds else len(self._waiting)
+        waiting = 0 if self.waiting_holds else sum(pending.waiting for pending in self.pending.values())
         return len(self.pending) - waiting + len({*self.adopted, *(one.offset for one in self.decoded)})
 
     @property
@@ -237,7 +235,6 @@ class OwnedPartition:
     def finish(self, offset: int) -> None:
         """Note that an event is settled."""
         self.pending.pop(offset, None)
-        self._waiting.discard(offset)
         self.lanes.leave(offset)
         if offset in self.adopted:
             self.adopted.discard(offset)
@@ -261,7 +258,7 @@ class OwnedPartition:
             pending.reported = True
             return
         pending.past, pending.leased = known.past, known.leased
-        self.puts_off(pending, not known.leased and known.due_in_ms > 0)
+        pending.waiting = not known.leased and known.due_in_ms > 0
         if not pending.leased and not pending.waiting and known.raised is None:
             self.ready.append(pending)
 
@@ -283,14 +280,9 @@ class OwnedPartition:
             return False
         pending.leased = known is not None and known.leased
         pending.past = FIRST if known is None else known.past
-        self.puts_off(pending, pending.waiting and known is not None)
+        pending.waiting &= known is not None
         # Due later: the next turn says why.
         return not (pending.leased or pending.waiting or (known is not None and known.due_in_ms > 0))
-
-    def puts_off(self, pending: Pending, waits: bool) -> None:  # noqa: FBT001 - what is said of it
-        """Note whether an event waits for its retry."""
-        pending.waiting = waits
-        (self._waiting.add if waits else self._waiting.discard)(pending.offset)
 
     def raised(self, raised: Raised) -> Pending | None:
         """Note that a run ended without an outcome; return the event, where its record is here."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,9 +16,6 @@ from kaufmann_celery.partitions.messages import Assigned
 from kaufmann_celery.partitions.owned import OwnedPartition
 
 log = logging.getLogger(__name__)
-
-#: Seconds before a partition is tried again that belongs to a later generation: a rebalance is on its way.
-_REFUSED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Left in a ledger that is empty, or another's: may it be made anew? Kafka answers, by taking a commit or not."""
+    """Left in a ledger that is empty, another's, or a later owner's: is it mine? Kafka answers, by taking a commit."""
 
     word: str
     #: On its way to Kafka; None = it has yet to be sent.
@@ -66,8 +62,6 @@ class Ownership:
         self._reopen = reopen
         self._step = step
         self._assigned: dict[TopicPartition, Assignment] = {}
-        #: When to try refused ones again (monotonic seconds).
-        self._refused_until: dict[TopicPartition, float] = {}
         self._asked: dict[TopicPartition, _Question] = {}
         #: Owned and being read.
         self.owned: dict[TopicPartition, OwnedPartition] = {}
@@ -96,14 +90,12 @@ class Ownership:
         if partition in self.owned:
             self.owned[partition].ledger.generation = generation
         if partition in self._assigned:
-            self._refused_until.pop(partition, None)  # it may be the later one
             self._assigned[partition] = replace(self._assigned[partition], generation=generation)
 
     def drop(self, *partitions: TopicPartition) -> None:
         """Forget partitions."""
         for partition in partitions:
             self._assigned.pop(partition, None)
-            self._refused_until.pop(partition, None)
             self._asked.pop(partition, None)
             self.owned.pop(partition, None)
 
@@ -113,8 +105,7 @@ class Ownership:
         Raises `UnavailableError` where Redis is away; what was not taken over then is next time.
         """
         for assignment in list(self._assigned.values()):
-            is_refused = time.monotonic() < self._refused_until.get(assignment.partition, 0.0)
-            if is_refused or assignment.partition in self._asked:
+            if assignment.partition in self._asked:
                 continue
             owned = self._own(assignment)
             if owned is not None:
@@ -194,19 +185,17 @@ class Ownership:
                 assignment.committed, wake=self._wake, question=question.word, vouched=assignment.vouched
             )
         except Fenced as error:
-            self._refused(assignment, question if error.lost else None)
+            self._refused(assignment, question, lost=error.lost)
             return None
         owned = OwnedPartition(partition, ledger, assignment.committed, waiting_holds=is_ordered)
         owned.adopt(claimed | reported)
         owned.finished_early |= marked
         return owned
 
-    def _refused(self, assignment: Assignment, question: _Question | None) -> None:
+    def _refused(self, assignment: Assignment, question: _Question, *, lost: bool) -> None:
         partition = assignment.partition
-        if question is None:
-            self._refused_until[partition] = time.monotonic() + _REFUSED_S
-            log.warning("%s:%d is owned by a later generation", *partition, extra={"action": "fenced"})
-            return
         self._asked[partition] = question
-        if assignment.committed.incarnation is not None:
+        if not lost:
+            log.warning("%s:%d is owned by a later generation: Kafka is asked", *partition, extra={"action": "fenced"})
+        elif assignment.committed.incarnation is not None:
             log.info("the ledger of %s:%d is made anew: Kafka is asked first", *partition, extra={"action": "rebuild"})

@@ -46,13 +46,13 @@ class Reruns:
                     self._is_full = True
                     return
                 slots -= 1
-                owned.puts_off(pending, False)
+                pending.waiting = False
                 owned.ready.append(pending)
             heapq.heappop(self._waiting)
 
     def wait(self, owned: OwnedPartition, pending: Pending, seconds: float) -> None:
         """Run *pending* again in so many seconds."""
-        owned.puts_off(pending, True)
+        pending.waiting = True
         entry = (time.monotonic() + seconds, next(self._numbers), owned, pending, pending.past.d)
         heapq.heappush(self._waiting, entry)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.chaos.checks.endings import lost, wrong_endings
 from tests.chaos.checks.faulted import Faulted
 from tests.chaos.checks.finished import commits
@@ -41,6 +43,9 @@ def _ran_to_the_end(evidence: Evidence) -> Verdict:
         verdict.add(evidence.gave_up)
     if evidence.clock_shift_s > _CLOCK_S:
         verdict.add(f"the machine's clock was set by {evidence.clock_shift_s:.3f} s")
+    for before, after in pairwise(evidence.generations):
+        if after < before:
+            verdict.add(f"Kafka went back from generation {before} to {after}: it forgot what it had acknowledged")
     for name, found in (("events", evidence.sent), ("runs", evidence.runs), ("commits", evidence.commits)):
         if not found:
             verdict.add(f"there are no {name}")

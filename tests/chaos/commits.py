@@ -6,6 +6,9 @@ Key of an offset commit: int16 version (0 or 1), group and topic (int16 length +
 Value: int16 version; int64 offset; from version 3 int32 leader epoch; metadata, whose length from version 4 on is a
 varint, one more than it is.
 
+A record about the group itself has the key int16 2, group; and the value int16 version, protocol type (from version 4
+on with a varint for its length), int32 generation.
+
 Metadata: `kc1.<incarnation>.<base64url>`; its bytes are a letter, a body, and a CRC-32 of incarnation, offset and what
 is before it. Both bodies begin with the varint (LEB128) of one more than the highest finished offset, less the offset.
 After `v` come varints, the gaps from each unfinished offset to the next; after `b` a bitmap from the offset on,
@@ -21,6 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.chaos import varint
+
+_GROUP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,26 @@ def parse_value(data: bytes) -> tuple[int, str]:
         length, at = varint.unsigned(data, at)
         return offset, data[at : at + length - 1].decode()
     return offset, _text(data, at)[0]
+
+
+def parse_group(data: bytes) -> str | None:
+    """Return of which group a record tells the generation; None for the other records of that topic."""
+    (version,) = struct.unpack_from(">h", data)
+    return _text(data, 2)[0] if version == _GROUP else None
+
+
+def parse_generation(data: bytes) -> int:
+    """Return the group's generation."""
+    (version,) = struct.unpack_from(">h", data)
+    if not 0 <= version <= 4:
+        raise ValueError(f"a group of version {version}")
+    if version >= 4:
+        length, at = varint.unsigned(data, 2)
+        at += length - 1
+    else:
+        _, at = _text(data, 2)
+    generation: int = struct.unpack_from(">i", data, at)[0]
+    return generation
 
 
 class Unreadable(ValueError):

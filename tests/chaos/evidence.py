@@ -130,6 +130,8 @@ class Evidence:
     sent: list[Sent] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
+    #: The group's, as the broker wrote them down, each as often as it did.
+    generations: list[int] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)

@@ -54,6 +54,16 @@ def read_commits(data: Path, group: str, topic: str) -> list[Commit]:
     return found
 
 
+def read_generations(data: Path, group: str) -> list[int]:
+    """Return the group's generations in the order in which the broker wrote them down in *data*."""
+    return [
+        commits.parse_generation(record.value)
+        for directory in sorted(data.glob(f"{_OFFSETS}-*"))
+        for record in read_partition(directory)
+        if record.value is not None and commits.parse_group(record.key or b"") == group
+    ]
+
+
 def committed_and_end(brokers: str, group: str, topic: str) -> tuple[int, int]:
     """Return the sums of the group's committed offsets and of the partitions' ends."""
     consumer: Any = KafkaConsumer(bootstrap_servers=brokers, group_id=group, enable_auto_commit=False)

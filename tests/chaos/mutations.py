@@ -105,7 +105,7 @@ MUTATIONS = (
     ),
     Mutation(
         "finished marks",
-        (("ledger/lua/fence.lua", "redis.call('ZADD', KEYS[6], unpack(marks))", ""),),
+        (("ledger/lua/common.lua", "redis.call('ZADD', KEYS[6], unpack(marks))", ""),),
         ("ingester-kill",),
         (_REPEATS,),
     ),

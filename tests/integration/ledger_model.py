@@ -64,11 +64,9 @@ class Model:
     def own(self, generation: int, member: str, committed: Committed, *, question: str, vouched: str) -> None:
         another = self.incarnation is None or self.incarnation != committed.incarnation
         older = generation < self.generation or (generation == self.generation and member != self.member)
-        if another and self.asked != vouched:
+        if (another or older) and self.asked != vouched:
             self.asked = question
-            raise Refused("LOST")
-        if older and not another:
-            raise Refused("FENCED")
+            raise Refused("LOST" if another else "FENCED")
         if another:
             self.__init__()  # type: ignore[misc] # all of it is another history's
         self.incarnation, self.asked = committed.incarnation, None

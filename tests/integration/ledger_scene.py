@@ -78,8 +78,8 @@ class LedgerScene:
         question = f"{member} in {generation}"
         try:
             ledger.own(committed, wake="wake", question=question)
-        except Fenced as error:
-            if not (error.lost and vouched):
+        except Fenced:
+            if not vouched:
                 raise
             ledger.own(committed, wake="wake", question=question, vouched=question)
         return ledger

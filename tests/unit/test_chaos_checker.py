@@ -481,6 +481,14 @@ def test_a_run_that_was_given_up_or_whose_clock_was_set_is_not_trusted() -> None
     assert off(evidence) == {"reasons to distrust the run": 2}
 
 
+def test_a_run_whose_kafka_forgot_a_generation_is_not_trusted() -> None:
+    evidence = good()
+    evidence.generations = [1, 2, 2, 8, 11]
+    assert off(evidence) == {}
+    evidence.generations += [9, 10]
+    assert off(evidence) == {"reasons to distrust the run": 1}
+
+
 def test_no_evidence_is_no_good_run() -> None:
     assert off(Evidence()) == {"reasons to distrust the run": 3}
 

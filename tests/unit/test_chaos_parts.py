@@ -148,6 +148,19 @@ def test_a_commits_key_names_group_topic_and_partition() -> None:
     assert commits.parse_key(struct.pack(">h", 2) + text("group")) is None
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        struct.pack(">h", 3) + text("consumer") + struct.pack(">i", 7) + b"rest",
+        struct.pack(">h", 4) + b"\x09consumer" + struct.pack(">i", 7) + b"rest",
+    ],
+)
+def test_a_groups_generation_is_read_in_each_version(value: bytes) -> None:
+    assert commits.parse_group(struct.pack(">h", 2) + text("group")) == "group"
+    assert commits.parse_group(struct.pack(">h", 1) + text("group")) is None
+    assert commits.parse_generation(value) == 7
+
+
 def test_what_an_ingester_took_over_is_told_from_what_it_claimed() -> None:
     claims = OwnClaims()
 

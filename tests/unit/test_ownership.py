@@ -62,11 +62,6 @@ class Scene:
         self.kafka_takes(self.ownership.unpinned())
         self.ownership.take_over()
 
-    def try_again(self) -> None:
-        """Take over as after the second for which refused partitions are left alone."""
-        self.ownership._refused_until.clear()
-        self.ownership.take_over()
-
     @property
     def owned(self) -> list[TopicPartition]:
         return [one.partition for one in self.ownership]
@@ -271,26 +266,28 @@ class TestPinning:
 
 
 class TestRefused:
-    def test_it_is_tried_again_and_never_read_meanwhile(self, scene: Scene) -> None:
+    def test_it_is_never_read_while_kafka_refuses_it_and_taken_over_with_the_later_generation(
+        self, scene: Scene
+    ) -> None:
         scene.owner_is(9)
         scene.assigned(generation=2)
-        scene.ownership.take_over()
-        scene.try_again()
+        for _ in range(3):
+            scene.ownership.take_over()
+            scene.ownership.answered(scene.ownership.unpinned(), kafka_errors.IllegalGenerationError())
         assert (scene.owned, scene.begun) == ([], [])
 
         scene.ownership.kept(ORDERS, 10)
-        scene.ownership.take_over()
+        scene.take_over()
         assert scene.owned == [ORDERS]
 
-    def test_it_is_left_alone_for_a_moment(self, scene: Scene) -> None:
+    def test_a_later_generation_that_kafka_has_forgotten_holds_nothing_up(self, scene: Scene) -> None:
         scene.owner_is(9)
+        scene.ledgers[0].model.claims = {6: FIRST}
         scene.assigned(generation=2)
-        scene.ownership.take_over()
-        scene.ledgers[0].model.generation = 1
-        scene.ownership.take_over()
-        assert (scene.owned, scene.ownership.unpinned()) == ([], {})
-        scene.try_again()
-        assert scene.owned == [ORDERS]
+        scene.take_over()
+
+        assert (scene.owned, scene.ownership.owned[ORDERS].adopted) == ([ORDERS], {6})
+        assert scene.ledgers[0].model.generation == 2
 
     def test_it_keeps_no_other_partition_waiting(self, scene: Scene) -> None:
         scene.owner_is(9)

@@ -132,7 +132,7 @@ class TestOutstanding:
         self, memory: InMemory, *, holds: bool, outstanding: int
     ) -> None:
         owned = owned_by(memory, waiting_holds=holds)
-        owned.puts_off(running(owned, 1, 2)[0], True)
+        running(owned, 1, 2)[0].waiting = True
 
         assert owned.outstanding == outstanding
 

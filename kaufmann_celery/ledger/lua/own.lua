@@ -8,14 +8,14 @@ local theirs = tonumber(owner[1] or '-1')
 local another = owner[3] ~= incarnation
 local older = generation < theirs or (generation == theirs and member ~= owner[2])
 -- Another ledger, an empty one too, is made anew on Kafka's word alone: whoever slept through a rebalance also finds one,
--- and would discard what its successor holds, or claim in a ledger emptied since what is finished long ago. And Kafka's
--- word is for the question that it followed: that is gone once another asks or owns, or Redis is emptied.
-if another and owner[4] ~= vouched then
+-- and would discard what its successor holds, or claim in a ledger emptied since what is finished long ago. So is one of
+-- a later generation taken over, for Kafka may have forgotten its last ones. And Kafka's word is for the question that it
+-- followed: that is gone once another asks or owns, or Redis is emptied.
+if (another or older) and owner[4] ~= vouched then
   redis.call('HDEL', KEYS[1], 'asked')  -- a Redis that is full refuses nothing after a delete
   redis.call('HSET', KEYS[1], 'asked', ARGV[6])
-  return {'LOST'}
+  return {another and 'LOST' or 'FENCED'}
 end
-if older and not another then return {'FENCED'} end
 if another then
   -- Another history of these offsets: the group was reset, or deleted and made again (its generations then start
   -- anew); or what is left of one whose owner has expired.
