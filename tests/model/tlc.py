@@ -58,7 +58,9 @@ def check(config: str, *, workers: int = 1) -> Result:
     with tempfile.TemporaryDirectory(prefix="kaufmann-tlc-") as directory:
         path = Path(directory) / "Delivery.cfg"
         path.write_text(config)
-        java = [downloads.java(), "-XX:+UseSerialGC", "-Xmx2g", "-cp", jar(), "tlc2.TLC"]
+        # Two at a time would write TLC's own modules into one place.
+        apart = f"-Djava.io.tmpdir={directory}"
+        java = [downloads.java(), "-XX:+UseSerialGC", "-Xmx2g", apart, "-cp", jar(), "tlc2.TLC"]
         options = ["-workers", workers, "-nowarning", "-metadir", directory, "-config", path]
         command = ["nice", "-n", "10", *java, *options, "Delivery.tla"]
         done = subprocess.run(list(map(str, command)), cwd=PROTOCOL, capture_output=True, text=True, check=False)
