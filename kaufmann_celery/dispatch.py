@@ -41,6 +41,11 @@ class _Part:
     owned: OwnedPartition
     handler: Handler
     events: list[Pending] = field(default_factory=list)
+    #: Among all tasks sent; 0 = not yet.
+    number: int = 0
+
+
+_NOTHING: tuple[Callable[[], None], Sequence[_Part]] = (lambda: None, ())
 
 
 class Dispatcher:
@@ -60,6 +65,8 @@ class Dispatcher:
         self._watchdog = Watchdog(self._celery.waiting, kaufmann.queue_of)
         self._numbers = itertools.count(1)
         self._turns = 0
+        #: What waits for the broker to have the tasks sent last, and these.
+        self._on_their_way = _NOTHING
         #: Events wait a moment for the first measurement of their handler.
         self.holds = False
         self.grouping = Grouping()
@@ -83,6 +90,10 @@ class Dispatcher:
         """Take, claim and send what fits. Raises `UnavailableError` after having done what could be done."""
         away: list[UnavailableError] = []
         now = time.monotonic()
+        try:
+            self._confirm()
+        except UnavailableError as error:
+            away.append(error)
         self.reruns.ripen(now, self._max_demand - sum(owned.outstanding for owned in partitions))
         self._decode(partitions, away)
         self._claim(partitions, guarded, away)
@@ -209,16 +220,26 @@ class Dispatcher:
             return
         try:
             sent = self._celery.send([_message(part) for part in parts])
-            self.decode_ahead(partitions)
-            sent()
         except UnavailableError:
             for part in parts:
                 part.owned.ready.extend(part.events)
             raise
+        self._on_their_way = sent, parts
         for part in parts:
-            number = next(self._numbers)
+            part.number = next(self._numbers)
             for pending in part.events:
-                pending.sent(now, number)
+                pending.sent(now, part.number)
+
+    def _confirm(self) -> None:
+        """Hear whether the broker has what was sent last; have it sent again where it may not."""
+        sent, parts = self._on_their_way
+        self._on_their_way = _NOTHING
+        try:
+            sent()
+        except UnavailableError:
+            for part in parts:
+                part.owned.ready.extend(one for one in part.events if one.unsent(part.number))
+            raise
 
     def _parts(self, owned: OwnedPartition, outstanding: int, now: float) -> Iterator[_Part]:
         """Split what is ready into tasks. One that ran before goes alone, so that its death is its own."""

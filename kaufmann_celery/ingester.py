@@ -39,7 +39,6 @@ from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.errand import Errand
 from kaufmann_celery.partitions.fencing import Fencing, transactional_id
 from kaufmann_celery.partitions.messages import Assigned, CommitDone, ConsumerDied, Fetched, Revoked, Unstable
-from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.ownership import Ownership
 from kaufmann_celery.partitions.until_end import Endless, UntilEnd
 from kaufmann_celery.pulse import Pulse
@@ -222,7 +221,7 @@ class Ingester:
             now = time.monotonic()
             for owned in self._partitions:
                 self._blocking.look(owned, now, end=self._bound.left(owned))
-                self._partitions.guarded(owned, _forget)
+            self._looking.forget()
 
     def _dispatch(self) -> None:
         if not self._stop.is_asked:
@@ -272,9 +271,3 @@ class Ingester:
         """Return whether the consumer should read on. Called in its thread; reads two numbers."""
         owned = self._partitions.owned.get(partition)
         return owned is not None and owned.wants_records(read_to) and self._bound.wants(partition, read_to)
-
-
-def _forget(owned: OwnedPartition) -> None:
-    if owned.forgettable is not None:
-        owned.ledger.forget(owned.forgettable)
-        owned.forgettable = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from kaufmann_celery.dispatch import Dispatcher
-from kaufmann_celery.ledger import Turn, turns
+from kaufmann_celery.ledger import Turn, forgets, turns
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.ownership import Ownership
 from kaufmann_celery.settle import Settler
@@ -58,6 +58,18 @@ class Look:
             if turn.more and any(owned.is_finished(offset) for offset in turn.outcomes):
                 self._nudge(owned.ledger.base)
         return everywhere
+
+    def forget(self) -> None:
+        """Have the ledgers drop the marks that acknowledged commits cover. Raises `UnavailableError`."""
+        covered = [(one, one.forgettable) for one in self._partitions if one.forgettable is not None]
+
+        def forgotten(owned: OwnedPartition, answer: Callable[[], None]) -> None:
+            answer()
+            owned.forgettable = None
+
+        answers = forgets([(one.ledger, committed) for one, committed in covered])
+        for (owned, _), answer in zip(covered, answers(), strict=True):
+            self._partitions.guarded(owned, partial(forgotten, answer=answer))
 
     def _asked(self, due: Sequence[OwnedPartition], now: float) -> Mapping[OwnedPartition, Turn]:
         heard: dict[OwnedPartition, Turn] = {}

@@ -11,7 +11,7 @@ partition adopts what runs and settles what is finished. Each step is one atomic
 
 from kaufmann_celery.ledger.address import UNTAGGED, LedgerAddress
 from kaufmann_celery.ledger.connection import LedgerConnection, connect
-from kaufmann_celery.ledger.owner import FIRST, Claimed, Fenced, OwnerLedger, Past, Raised, Turn, claims, turns
+from kaufmann_celery.ledger.owner import FIRST, Claimed, Fenced, OwnerLedger, Past, Raised, Turn, claims, forgets, turns
 from kaufmann_celery.ledger.run import Report, RunLedger
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "Turn",
     "claims",
     "connect",
+    "forgets",
     "turns",
 ]

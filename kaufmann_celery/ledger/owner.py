@@ -193,7 +193,10 @@ class OwnerLedger:
 
     def forget(self, committed: Committed) -> None:
         """Drop the marks that an acknowledged commit covers."""
-        self._run("forget", [TTL_S, committed.offset, committed.highest, *committed.unfinished])
+        forgets([(self, committed)])()[0]()
+
+    def _forget_call(self, committed: Committed) -> Call:
+        return self._call([TTL_S, committed.offset, committed.highest, *committed.unfinished])
 
     def audit(self) -> tuple[set[int], set[int], set[int], set[int]]:
         """Return the offsets claimed, leased, with an outcome, and with a finished mark."""
@@ -262,6 +265,12 @@ def claims(wanted: Sequence[tuple[OwnerLedger, Sequence[int]]]) -> Answers[dict[
         return [partial(one._claimed, offsets, [next(found) for _ in _chunks(offsets)]) for one, offsets in wanted]
 
     return answers
+
+
+def forgets(covered: Sequence[tuple[OwnerLedger, Committed]]) -> Answers[None]:
+    """Have several ledgers drop the marks that acknowledged commits cover; as `turns`."""
+    wait = _asked([one for one, _ in covered], "forget", [one._forget_call(committed) for one, committed in covered])
+    return lambda: [partial(_refuse, answer) for answer in wait()]
 
 
 def _asked(ledgers: Sequence[OwnerLedger], script: str, calls: Sequence[Call]) -> Callable[[], list[Any]]:

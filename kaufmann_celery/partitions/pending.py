@@ -73,3 +73,10 @@ class Pending:
         """Note that it was handed to Celery, in the task with this *number*."""
         self.sent_at, self.sent_number = now, number
         self.copies += 1
+
+    def unsent(self, number: int) -> bool:
+        """Note that the task with this *number* may not have been sent; return whether it is to be sent again."""
+        is_open = self.sent_number == number and self.sent_at is not None and not (self.leased or self.reported)
+        if is_open:
+            self.sent_at, self.copies = None, self.copies - 1
+        return is_open

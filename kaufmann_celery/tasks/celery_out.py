@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -88,7 +88,10 @@ class TaskMessage:
 
 
 class CeleryOut:
-    """Sends tasks. Used by one thread. Each call blocks for at most a few seconds."""
+    """Sends tasks. Used by one thread. Each call blocks for at most a few seconds.
+
+    A thread of its own waits for the broker, and has the connection while what `send` returned was not called.
+    """
 
     def __init__(self, app: Any, group: str, queue_of: Callable[[Handler], str]) -> None:
         self._app = app
@@ -98,9 +101,11 @@ class CeleryOut:
         #: Queues that are there, as far as this connection knows.
         self._declared: set[str] = set()
         self._thread = ThreadPoolExecutor(1, "kaufmann-send")
+        #: What the thread does.
+        self._flushing: Future[None] | None = None
 
     def send(self, messages: Sequence[TaskMessage]) -> Callable[[], None]:
-        """Hand *messages* to the broker; return what waits until it has them.
+        """Begin to hand *messages* to the broker; return what waits until it has them, to be called before all else.
 
         Both raise `UnavailableError` where it is away; any of them may have been sent, and all may be sent again.
         """
@@ -115,13 +120,12 @@ class CeleryOut:
             with ExitStack() as stack:
                 stack.enter_context(batch)
                 self._send_each(producer, messages)
-                sent = self._thread.submit(batch.flush)
-                closing = stack.pop_all()
-        return partial(self._await, sent, closing)
+                self._flushing = self._thread.submit(batch.flush)
+                return partial(self._await, self._flushing, stack.pop_all())
 
-    def _await(self, sent: Future[None], closing: ExitStack) -> None:
-        with self._translated(), closing:
-            sent.result()
+    def _await(self, flushing: Future[None], batch: ExitStack) -> None:
+        with self._translated(), batch:
+            flushing.result()
 
     def waiting(self, queue: str) -> int:
         """Return how many messages wait in *queue*. Raises `UnavailableError`."""
@@ -138,6 +142,9 @@ class CeleryOut:
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            wait([flushing])
         producer, self._producer = self._producer, None
         self._declared.clear()
         if producer is not None:
