@@ -20,6 +20,7 @@ from kaufmann_celery.event import Headers, Meta, Output
 from kaufmann_celery.outputs.metadata import NO_CAUSE, Cause, Metadata
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.outputs.strategies import Partitions, Topics
+from kaufmann_celery.registry.client import SchemaNotFound
 from kaufmann_celery.transcoders import headers as headers_of_ours
 from kaufmann_celery.transcoders import tagged_json
 from kaufmann_celery.transcoders.transcoder import Written
@@ -108,7 +109,10 @@ class Composer:
                 yield topic, output.partition
 
     def _encode(self, output: Output, topic: str, meta: Meta) -> tuple[bytes, Headers]:
-        written = self._writer.write(output.name, topic, output.payload, meta, output.format)
+        try:
+            written = self._writer.write(output.name, topic, output.payload, meta, output.format)
+        except SchemaNotFound as error:
+            raise SchemaNotFound(f"{output.name} has no schema: {error}") from None
         headers: Headers = tuple(written.headers)
         if not written.carries_meta:
             headers += ((headers_of_ours.META, tagged_json.dumps(meta).encode()),)
