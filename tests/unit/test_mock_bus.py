@@ -568,6 +568,8 @@ def test_what_is_published_outside_a_handler_is_taken_by_the_bus_in_its_block(sc
         bus.then_event("order.placed", {"order_id": "A-1"})
         with pytest.raises(PublishError, match=r"payload\.order_id"):
             scene.kaufmann.publish("order.placed", {"order_id": 1})
+        with pytest.raises(PublishError, match="reply_to: expected topic or topic:partition, got int"):
+            scene.kaufmann.publish("order.placed", {"order_id": "A-1"}, reply_to=1)
         with pytest.raises(PublishError, match=r"there is neither order\.plced\.avsc"):
             scene.kaufmann.publish("order.plced", {})
         with pytest.raises(PublishError, match="is larger than max_event_bytes"):
