@@ -137,12 +137,15 @@ def reinit_service(
     starting_offset: str | int = "earliest",
     target_offset: str | int = "latest",
     publish: bool = False,  # noqa: FBT001, FBT002 - KaufmannEx's arguments, in its order
+    *,
+    anew: bool = False,
 ) -> Replayed:
     """Replay what the service consumes, in each partition from *starting_offset* up to *target_offset*. Blocks.
 
-    Each is `earliest`, `latest`, `committed`, an offset, or a time (`2026-01-31T12:00:00`, `24h`). Handlers run in the
-    service's workers; what they emit is published only with *publish*. In the end the group's offsets are at the
-    target. One that was ended in the middle goes on with the next call for the same.
+    Each is `earliest`, `latest`, `committed`, an offset, or a time (`2026-01-31T12:00:00`, `24h`); to start at 0 is to
+    start at `earliest`. Handlers run in the service's workers; what they emit is published only with *publish*. In the
+    end the group's offsets are at the target. One that was ended in the middle goes on with the next call for the same;
+    *anew* forgets it.
 
     Raises `KaufmannError` where the group is active or there are no such places, and `UnavailableError`.
     """
@@ -151,7 +154,7 @@ def reinit_service(
     from kaufmann_celery.operations.reinit import plan_reinit, reinit
 
     kaufmann = kaufmann_of(app)
-    plan = plan_reinit(kaufmann, Asked(str(starting_offset), str(target_offset), publish))
+    plan = plan_reinit(kaufmann, Asked.between(starting_offset, target_offset, publish=publish), anew=anew)
     return reinit(kaufmann, plan, tell=SaidNowAndThen(plan.left, logged("reinit")))
 
 
