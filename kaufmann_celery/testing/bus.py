@@ -93,7 +93,7 @@ class MockBus:
         except SchemaNotFound as error:
             raise AssertionError(f"given_event: {self._schemas.hint(name) or error}") from None
         except EventError as error:
-            written_by = self._schemas.file_of(name)
+            written_by = self._schemas.file_of(str(name))
             raise AssertionError(f"given_event: {name} ({written_by}) cannot be written\n  {error}") from None
         self._take(self._placed(record), (name,))
 

@@ -75,6 +75,12 @@ def test_what_fails_is_named_and_not_the_schema(scene: Scene) -> None:
     ]
 
 
+def test_a_name_that_is_none_is_told(scene: Scene) -> None:
+    nobody: Any = None
+
+    assert "name: expected text, got NoneType" in message_of(lambda: scene.bus.given_event(nobody, {}))
+
+
 def test_a_subject_that_is_not_there_is_named(scene: Scene) -> None:
     bus = bus_of(scene, subject_strategy="plugged_in.by_topic")
     message = message_of(lambda: placed(bus, topic="other"))
