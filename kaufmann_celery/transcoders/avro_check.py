@@ -8,14 +8,21 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from kaufmann_celery.transcoders.avro_parse import kind_of, resolved
-from kaufmann_celery.transcoders.avro_scalars import Check, Mismatch, reject, scalar_check, string_check
+from kaufmann_celery.transcoders.avro_scalars import (
+    Check,
+    Mismatch,
+    exact_check,
+    reject,
+    scalar_check,
+    string_check,
+)
 
-__all__ = ["Check", "Mismatch", "check_of"]
+__all__ = ["Check", "Checks", "Mismatch", "check_of"]
 
 
 def check_of(schema: Any, named: dict[str, Any]) -> Check:
     """A function that raises Mismatch for what does not fit. It takes one stack level per container."""
-    nullable, inner = _Builder(named).build(schema)
+    nullable, inner = Checks(named).build(schema)
 
     def check(value: Any) -> None:
         if value is not None or not nullable:
@@ -24,11 +31,15 @@ def check_of(schema: Any, named: dict[str, Any]) -> Check:
     return check
 
 
-class _Builder:
-    """Turns schemas into nested functions. Null is told apart by the container, to save a stack level."""
+class Checks:
+    """Turns schemas into nested functions. Null is told apart by the container, to save a stack level.
 
-    def __init__(self, named: dict[str, Any]) -> None:
+    *exact*: only what AvroEx takes for such a value. A number is not converted, and a record has all of its fields.
+    """
+
+    def __init__(self, named: dict[str, Any], *, exact: bool = False) -> None:
         self._named = named
+        self._exact = exact
         self._records: dict[str, Check] = {}
 
     def build(self, schema: Any) -> tuple[bool, Check]:
@@ -43,7 +54,8 @@ class _Builder:
             return False, _array(*self.build(schema["items"]))
         if kind == "map":
             return False, _map(*self.build(schema["values"]))
-        return kind == "null", scalar_check(kind, schema if isinstance(schema, dict) else {})
+        scalar = exact_check if self._exact else scalar_check
+        return kind == "null", scalar(kind, schema if isinstance(schema, dict) else {})
 
     def _union(self, union: list[Any]) -> tuple[bool, Check]:
         built = [self.build(branch) for branch in union]
@@ -61,7 +73,8 @@ class _Builder:
             self._records[name] = _record(name, fields)
             for field in schema["fields"]:
                 nullable, check = self.build(field["type"])
-                fields.append((field["name"], nullable or "default" in field, nullable, check))
+                optional = (nullable or "default" in field) and not self._exact
+                fields.append((field["name"], optional, nullable, check))
         return self._records[name]
 
 
