@@ -64,7 +64,8 @@ class Checks:
         checks = [check for branch, (_, check) in zip(union, built, strict=True) if branch != "null"]
         if len(checks) == 1:
             return nullable, checks[0]
-        return nullable, _any_of(checks, " or ".join([*["null"] * nullable, *names]))
+        fields = [_field_names(branch, self._named) for branch in union if branch != "null"]
+        return nullable, _any_of(list(zip(checks, fields, strict=True)), " or ".join([*["null"] * nullable, *names]))
 
     def _record(self, schema: dict[str, Any]) -> Check:
         name = schema["name"]
@@ -83,6 +84,13 @@ def _label(schema: Any, named: dict[str, Any]) -> str:
     if not isinstance(schema, dict):
         return kind_of(schema)
     return str(schema.get("name") or schema.get("logicalType") or schema["type"])
+
+
+def _field_names(schema: Any, named: dict[str, Any]) -> frozenset[str] | None:
+    """The names of a record's fields; None for any other type."""
+    fields = resolved(schema, named)
+    fields = fields.get("fields") if isinstance(fields, dict) else None
+    return None if fields is None else frozenset(field["name"] for field in fields)
 
 
 def _record(label: str, fields: list[tuple[str, bool, bool, Check]]) -> Check:
@@ -150,18 +158,25 @@ def _map(nullable: bool, inner: Check) -> Check:  # noqa: FBT001 - as build() gi
     return check
 
 
-def _any_of(checks: list[Check], expected: str) -> Check:
+def _any_of(branches: list[tuple[Check, frozenset[str] | None]], expected: str) -> Check:
     def check(value: Any) -> None:
-        deepest: Mismatch | None = None
-        for branch in checks:
+        closest, closeness = None, (0, 0)
+        for branch, fields in branches:
             try:
                 branch(value)
                 return
             except Mismatch as mismatch:
-                if mismatch.path and (deepest is None or len(mismatch.path) > len(deepest.path)):
-                    deepest = mismatch
-        if deepest is not None:
-            raise deepest
+                # One that has all fields of the value is meant before one in which more of them fit.
+                found = (-_strangers(value, fields), len(mismatch.path))
+                if mismatch.path and (closest is None or found > closeness):
+                    closest, closeness = mismatch, found
+        if closest is not None:
+            raise closest
         reject(expected, value)
 
     return check
+
+
+def _strangers(value: Any, fields: frozenset[str] | None) -> int:
+    """How many fields a value has that the record has not."""
+    return len(value.keys() - fields) if fields is not None and isinstance(value, dict) else 0
