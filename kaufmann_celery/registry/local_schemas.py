@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kaufmann_celery.errors import ConfigError, EventError
+from kaufmann_celery.registry.avro_rules import fault_of
 from kaufmann_celery.registry.named_types import Incomplete, NamedTypes, named_parts
 from kaufmann_celery.transcoders.avro_parse import parse
 from kaufmann_celery.transcoders.envelope import envelope_of
@@ -61,8 +62,7 @@ class LocalSchemas:
                 whole = types.complete(written[file], file)
                 if _wants_metadata(subject, whole, written[file]):
                     whole = types.complete(_with_metadata(written[file], metadata), file)
-                types.check(whole)
-                parse(whole)
+                _check(whole, types)
             except (Incomplete, EventError, RecursionError) as error:
                 faults.append(FileFault(file, _reason(error)))
             else:
@@ -130,6 +130,13 @@ def _wants_metadata(subject: str, whole: Any, written: Any) -> bool:
     if _metadata_name(written) is not None:
         return True
     return bool(_IN_UNION.search(subject)) and not _is_envelope(whole)
+
+
+def _check(schema: Any, types: NamedTypes) -> None:
+    if fault := fault_of(schema):
+        raise Incomplete(fault)
+    types.check(schema)
+    parse(schema)
 
 
 def _is_envelope(schema: Any) -> bool:

@@ -159,15 +159,15 @@ def test_a_type_that_only_another_namespace_has_is_pointed_out(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("schema", "wrong"),
     [
-        (record("order-placed", id="string"), "order-placed"),
-        (record("com.9acme.Order", id="string"), "com.9acme.Order"),
-        (record("Order", **{"line total": "long"}), "line total"),
-        (record("Order", kind={"type": "fixed", "name": "né", "size": 2}), "né"),
+        (record("order-placed", id="string"), "'order-placed'"),
+        (record("com.9acme.Order", id="string"), "'com.9acme.Order'"),
+        (record("Order", **{"line total": "long"}), "'line total'"),
+        (record("Order", kind={"type": "fixed", "name": "né", "size": 2}), "kind: 'né'"),
     ],
 )
 def test_a_name_that_is_none_by_the_specification_is_a_fault(tmp_path: Path, schema: Any, wrong: str) -> None:
     assert faults_of(tmp_path, order=schema) == {
-        "order": f"{wrong!r} is no Avro name: letters, digits and _ make one, no digit first"
+        "order": f"{wrong} is no Avro name: letters, digits and _ make one, no digit first"
     }
 
 
