@@ -424,6 +424,14 @@ def test_kaufmann_ex_unions_resolve_into_one_another() -> None:
     assert AvroSchema([METADATA, EVENT], reader=reader).decode(UNION_BYTES) == (PAYLOAD | {"extra": 7}, META)
 
 
+def test_an_envelope_resolves_into_its_union_and_back() -> None:
+    meta = record(field("id", "int"), name="m")
+    alone = record(field("meta", meta), field("payload", "string"), name="placed")
+    union = [METADATA, alone]
+    assert AvroSchema(alone, reader=union).decode(number(1) + text("x")) == ("x", {"id": 1})
+    assert AvroSchema(union, reader=alone).decode(b"\x02" + number(1) + text("x")) == ("x", {"id": 1})
+
+
 def test_a_reader_schema_that_cannot_take_the_writers_is_a_decode_error() -> None:
     schema = AvroSchema(record(field("a", "int")), reader=record(field("b", "int")))
     with pytest.raises(DecodeError, match="schema_path"):
