@@ -47,7 +47,6 @@ class Transcoders:
         is_known = False
         misfit: EventError | None = None
         for transcoder, knows in self._readers(name, topic, value, headers):
-            is_known |= knows
             try:
                 found = transcoder.read(name, topic, value, headers)
             except EventError as error:
@@ -58,6 +57,7 @@ class Transcoders:
             else:
                 if found is not None:
                     return found
+            is_known |= knows
         raise misfit or DecodeError(f"the value is in none of the formats of transcoders: {', '.join(self._tried)}")
 
     def write(self, name: str, topic: str, payload: Any, meta: Mapping[str, Any], form: str | None = None) -> Written:
