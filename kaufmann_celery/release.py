@@ -5,55 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import ConfigError, EventError, UnavailableError
-from kaufmann_celery.registry.client import RegisteredSchema, SchemaNotFound, SchemaRegistry, SchemaRejected
+from kaufmann_celery.errors import ConfigError, UnavailableError
+from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry, SchemaRejected
 from kaufmann_celery.registry.local_schemas import FileFault, LocalSchemas, shipped_error_schema
+from kaufmann_celery.registry.schema_checks import LEVELS, SchemaChecks, SchemaReport, State, versions_of
 from kaufmann_celery.tasks.celery_app import ServiceApp, kaufmann_of
-from kaufmann_celery.transcoders.avro_compatibility import misfits
-from kaufmann_celery.transcoders.avro_parse import ParsedSchema, parse
+from kaufmann_celery.transcoders import json_schemas
 
 if TYPE_CHECKING:
     from kaufmann_celery.operations.reinit import Replayed
 
+__all__ = [
+    "LEVELS", "ReleaseInterrupted", "SchemaReport", "State", "migrate_schemas", "reinit_service", "reset_schemas",
+]  # fmt: skip
+
 _ERROR_SUBJECT = "event.error"
-
-#: As registries name them.
-LEVELS = (
-    "NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE",
-)  # fmt: skip
-
-#: `compatible`: would be registered, and was not, because of *check* or because another is at fault. `planned`: would
-#: be reset. `deleted`: and not registered again yet. `refused`: by the registry, though all had been checked.
-State = Literal[
-    "registered", "unchanged", "compatible", "incompatible", "invalid", "planned", "deleted", "reset", "refused"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaReport:
-    """What became of one schema."""
-
-    subject: str
-    #: None for the one that ships with kaufmann-celery.
-    file: Path | None
-    state: State
-    #: The registry's id where it is registered there.
-    id: int | None = None
-    #: Why it is incompatible, invalid or refused, one sentence each.
-    reasons: tuple[str, ...] = ()
-    #: The versions that a reset deletes, or has deleted.
-    versions: tuple[int, ...] = ()
-
-    @property
-    def is_fault(self) -> bool:
-        """Return whether somebody has to change the schema, or something about the registry."""
-        return self.state in ("incompatible", "invalid", "refused")
 
 
 class ReleaseInterrupted(UnavailableError):
@@ -81,17 +53,17 @@ def migrate_schemas(app: ServiceApp, *, check: bool = False, compatibility: str 
     registry = SchemaRegistry(config.schema_registry_url)
     local, faults = LocalSchemas.and_faults(config.schema_path)
     schemas = _schemas(local)
-    if _ERROR_SUBJECT not in schemas and not _versions(registry, _ERROR_SUBJECT):
-        schemas[_ERROR_SUBJECT] = (None, shipped_error_schema())
-    checks = _Checks(registry, compatibility)
+    checks = SchemaChecks(registry, compatibility, local)
     reports = [checks.of(subject, file, schema) for subject, (file, schema) in schemas.items()]
-    reports += map(_invalid, faults)
+    if _ERROR_SUBJECT not in schemas:
+        reports += _error_schema(registry, checks)
+    reports += _invalid(faults, config)
     if check or any(report.is_fault for report in reports):
         return reports
     for at, report in enumerate(reports):
         if report.state == "compatible":
             try:
-                reports[at] = _registered(registry, report, schemas[report.subject][1])
+                reports[at] = _registered(registry, report, checks.chosen[report.subject])
             except UnavailableError as error:
                 raise ReleaseInterrupted(f"not all are registered: {error}", reports) from error
     return reports
@@ -119,7 +91,7 @@ def reset_schemas(app: ServiceApp, *, check: bool = False) -> list[SchemaReport]
     schemas = _schemas(local)
     reports = {
         subject: _to_be_reset(registry, subject, file, schema) for subject, (file, schema) in schemas.items()
-    } | {f"{fault.file}": _invalid(fault) for fault in faults}
+    } | {f"{report.file}": report for report in _invalid(faults, config)}
     if not check and not any(report.is_fault for report in reports.values()):
         try:
             # What others may refer to goes last, and comes first.
@@ -137,12 +109,15 @@ def reinit_service(
     starting_offset: str | int = "earliest",
     target_offset: str | int = "latest",
     publish: bool = False,  # noqa: FBT001, FBT002 - KaufmannEx's arguments, in its order
+    *,
+    anew: bool = False,
 ) -> Replayed:
     """Replay what the service consumes, in each partition from *starting_offset* up to *target_offset*. Blocks.
 
-    Each is `earliest`, `latest`, `committed`, an offset, or a time (`2026-01-31T12:00:00`, `24h`). Handlers run in the
-    service's workers; what they emit is published only with *publish*. In the end the group's offsets are at the
-    target. One that was ended in the middle goes on with the next call for the same.
+    Each is `earliest`, `latest`, `committed`, an offset, or a time (`2026-01-31T12:00:00`, `24h`); to start at 0 is to
+    start at `earliest`. Handlers run in the service's workers; what they emit is published only with *publish*. In the
+    end the group's offsets are at the target. One that was ended in the middle goes on with the next call for the same;
+    *anew* forgets it.
 
     Raises `KaufmannError` where the group is active or there are no such places, and `UnavailableError`.
     """
@@ -151,64 +126,8 @@ def reinit_service(
     from kaufmann_celery.operations.reinit import plan_reinit, reinit
 
     kaufmann = kaufmann_of(app)
-    plan = plan_reinit(kaufmann, Asked(str(starting_offset), str(target_offset), publish))
+    plan = plan_reinit(kaufmann, Asked.between(starting_offset, target_offset, publish=publish), anew=anew)
     return reinit(kaufmann, plan, tell=SaidNowAndThen(plan.left, logged("reinit")))
-
-
-class _Checks:
-    """Holds schemas against what is registered."""
-
-    def __init__(self, registry: SchemaRegistry, level: str | None) -> None:
-        self._registry = registry
-        self._level = level
-
-    def of(self, subject: str, file: Path | None, schema: Any) -> SchemaReport:
-        versions = _versions(self._registry, subject)
-        known = self._known_id(subject, schema, versions)
-        if known is not None:
-            return SchemaReport(subject, file, "unchanged", known)
-        try:
-            registrys = self._registry.check_compatibility(subject, schema)
-        except SchemaRejected as error:
-            return SchemaReport(subject, file, "invalid", reasons=(str(error),))
-        level = self._level or self._registrys_level(subject)
-        # A registry says that something is wrong, hardly ever what.
-        reasons = self._misfits(subject, parse(schema), versions, level) or (registrys if level != "NONE" else [])
-        return SchemaReport(subject, file, "incompatible" if reasons else "compatible", reasons=tuple(reasons))
-
-    def _known_id(self, subject: str, schema: Any, versions: list[int]) -> int | None:
-        """Return the id of the version of *subject* that is *schema*; None where there is none. The newest first."""
-        for number in reversed(versions):
-            version = self._registry.version(subject, number)
-            if _plain(version.schema) == _plain(schema):
-                return version.id
-        return None
-
-    def _registrys_level(self, subject: str) -> str:
-        # Some registries enforce nothing until they are told to; our readers need what was written before.
-        level = self._registry.compatibility(subject)
-        return level if level in LEVELS and level != "NONE" else "BACKWARD"
-
-    def _misfits(self, subject: str, ours: ParsedSchema, versions: list[int], level: str) -> list[str]:
-        found: list[str] = []
-        if level == "NONE":
-            return found
-        for number in reversed(versions if level.endswith("_TRANSITIVE") else versions[-1:]):
-            theirs = self._parsed(self._registry.version(subject, number))
-            if theirs is None:
-                continue
-            where = "" if number == versions[-1] else f"version {number}: "
-            if not level.startswith("FORWARD"):
-                found += [f"{where}{one}" for one in misfits(ours, theirs)]
-            if not level.startswith("BACKWARD"):
-                found += [f"{where}{one}, for those who know only what is registered" for one in misfits(theirs, ours)]
-        return found
-
-    def _parsed(self, version: RegisteredSchema) -> ParsedSchema | None:
-        try:
-            return parse(version.schema, self._registry.references_of(version))
-        except EventError:
-            return None  # then the registry's own check has to do
 
 
 def _schemas(local: LocalSchemas) -> dict[str, tuple[Path | None, Any]]:
@@ -216,8 +135,8 @@ def _schemas(local: LocalSchemas) -> dict[str, tuple[Path | None, Any]]:
 
 
 def _registered(registry: SchemaRegistry, report: SchemaReport, schema: Any) -> SchemaReport:
-    before = {registry.version(report.subject, number).id for number in _versions(registry, report.subject)}
     try:
+        before = {registry.version(report.subject, number).id for number in versions_of(registry, report.subject)}
         schema_id = registry.register(report.subject, schema)
     except SchemaRejected as error:
         return replace(report, state="refused", reasons=(str(error),))
@@ -226,8 +145,9 @@ def _registered(registry: SchemaRegistry, report: SchemaReport, schema: Any) -> 
 
 
 def _to_be_reset(registry: SchemaRegistry, subject: str, file: Path | None, schema: Any) -> SchemaReport:
-    versions = tuple(_versions(registry, subject))
+    versions: tuple[int, ...] = ()
     try:
+        versions = tuple(versions_of(registry, subject))
         registry.check_compatibility(subject, schema)
     except SchemaRejected as error:
         return SchemaReport(subject, file, "invalid", reasons=(str(error),), versions=versions)
@@ -256,21 +176,17 @@ def _registered_anew(registry: SchemaRegistry, report: SchemaReport, schema: Any
     return replace(report, state="refused" if report.reasons else "reset", id=schema_id)
 
 
-def _plain(schema: Any) -> Any:
-    """Return *schema* without the empty namespaces that registries drop."""
-    if isinstance(schema, list):
-        return [_plain(part) for part in schema]
-    if isinstance(schema, Mapping):
-        return {key: _plain(part) for key, part in schema.items() if (key, part) != ("namespace", "")}
-    return schema
-
-
-def _versions(registry: SchemaRegistry, subject: str) -> list[int]:
+def _error_schema(registry: SchemaRegistry, checks: SchemaChecks) -> list[SchemaReport]:
+    """Return what becomes of the `event.error` that ships; nothing where the registry has one."""
     try:
-        return registry.versions(subject)
-    except SchemaNotFound:
-        return []
+        if versions_of(registry, _ERROR_SUBJECT):
+            return []
+    except SchemaRejected as error:
+        return [SchemaReport(_ERROR_SUBJECT, None, "invalid", reasons=(str(error),))]
+    return [checks.of(_ERROR_SUBJECT, None, shipped_error_schema())]
 
 
-def _invalid(fault: FileFault) -> SchemaReport:
-    return SchemaReport(fault.file.name.removesuffix(".avsc"), fault.file, "invalid", reasons=(fault.reason,))
+def _invalid(faults: Iterable[FileFault], config: Config) -> list[SchemaReport]:
+    """Return what is wrong with files, those of JSON Schemas too: a service does not start with such a one."""
+    found = [(fault.file, fault.reason) for fault in faults] + json_schemas.faults_of(config.schema_path)
+    return [SchemaReport(file.stem, file, "invalid", reasons=(reason,)) for file, reason in found]

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Characters of an error's message in a table.
 _SHOWN = 60
+_ELSEWHERE = (
+    "topic_strategy may send error events to topics that cannot be known beforehand: look there with --topic T, or set "
+    "error_topic"
+)
 
 
 def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -81,7 +85,7 @@ def list_(ctx: click.Context, as_json: bool, **wanted: Any) -> None:  # noqa: FB
     elif candidates:
         click.echo(_table(candidates))
     else:
-        click.echo(_none_of(**wanted), err=True)
+        click.echo(_none_of(kaufmann, **wanted), err=True)
 
 
 @errors.command()
@@ -94,7 +98,7 @@ def show(ctx: click.Context, as_json: bool, **wanted: Any) -> None:  # noqa: ARG
     kaufmann = _loaded(ctx)
     found = _found(kaufmann, **wanted)
     if not found:
-        raise failure(_none_of(**wanted))
+        raise failure(_none_of(kaufmann, **wanted))
     decode = EventDecoder(kaufmann)
     for one in _candidates(kaufmann, found):
         assert one.failure is not None
@@ -119,10 +123,12 @@ def replay(ctx: click.Context, again: bool, execute: bool, as_json: bool, **want
     signals = StopSignals() if execute else None
     kaufmann = _loaded(ctx)
     candidates = replaying.plan_replay(kaufmann, _found(kaufmann, **wanted), again=again)
+    if _is_missing(wanted["event"], candidates):
+        raise failure(_none_of(kaufmann, **wanted))
     if as_json:
         click.echo(json_text([_data(one) for one in candidates]))
     else:
-        click.echo(f"{_table(candidates)}\n{_counted(candidates)}" if candidates else _none_of(**wanted))
+        click.echo(f"{_table(candidates)}\n{_counted(candidates)}" if candidates else _none_of(kaufmann, **wanted))
     gone = [one.position for one in candidates if one.state == "gone"]
     if signals is not None:
         done = replaying.replay(kaufmann, candidates, starting=signals.stop_by)
@@ -152,15 +158,27 @@ def _found(
     kaufmann: Kaufmann, *, name: str, since: int | None, event: tuple[str, int, int] | None, topics: tuple[str, ...]
 ) -> list[Failure]:
     from kaufmann_celery.event import Position
-    from kaufmann_celery.operations.failures import Wanted, find_failures
+    from kaufmann_celery.operations.failures import Wanted, find_failures, may_be_elsewhere
 
+    if not topics and may_be_elsewhere(kaufmann):
+        click.echo(_ELSEWHERE, err=True)
     return find_failures(kaufmann, Wanted(name, since, Position(*event) if event else None), topics)
 
 
-def _none_of(*, name: str, since: int | None, event: tuple[str, int, int] | None, topics: tuple[str, ...]) -> str:
+def _is_missing(event: tuple[str, int, int] | None, candidates: Sequence[Candidate]) -> bool:
+    """Return whether one *event* is asked for, and has not failed."""
+    return event is not None and event not in [one.position for one in candidates]
+
+
+def _none_of(
+    kaufmann: Kaufmann, *, name: str, since: int | None, event: tuple[str, int, int] | None, topics: tuple[str, ...]
+) -> str:
+    from kaufmann_celery.operations.failures import error_topics
+
     given = {"--name": name != "*", "--since": since is not None, "--event": event is not None, "--topic": bool(topics)}
     asked = ", ".join(option for option, is_given in given.items() if is_given)
-    return f"no failed event of this group is as {asked} asks" if asked else "no event of this group has failed"
+    said = f"no failed event of this group is as {asked} asks" if asked else "no event of this group has failed"
+    return f"{said}: looked in {', '.join(topics or error_topics(kaufmann))}"
 
 
 def _candidates(kaufmann: Kaufmann, found: Sequence[Failure]) -> list[Candidate]:

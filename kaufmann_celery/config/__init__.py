@@ -153,7 +153,7 @@ class Config:
     #: read.
     framing: str = setting(choice("raw", "confluent"), "raw")
     #: The formats of events, in the order in which they are tried: `avro`, `json`, and names of entry points of
-    #: the group `kaufmann_celery.transcoders`. An event with a schema in one of them is of that format.
+    #: the group `kaufmann_celery.transcoders`. One that has a schema for an event comes before the others.
     transcoders: tuple[str, ...] = setting(several(text), ("avro", "json"))
     #: Which subject an event's schema has: `event_name` (`query.req`, `query.res` and `event.error` for all of
     #: their kind), or the dotted path of a function `subject(event_name, topic)` that returns it.

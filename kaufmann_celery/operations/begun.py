@@ -25,6 +25,11 @@ class Asked:
     #: As `choice_of` reads them; empty: all that the service consumes.
     topics: tuple[str, ...] = ()
 
+    @classmethod
+    def between(cls, starting_offset: str | int, target_offset: str | int, *, publish: bool) -> Asked:
+        """Return what KaufmannEx's arguments ask for: to start at 0, its default, is to start at what is there."""
+        return cls("earliest" if starting_offset == 0 else str(starting_offset), str(target_offset), publish)
+
     def __str__(self) -> str:
         topics = "".join(f" --topic {topic}" for topic in self.topics)
         return f"--from {self.begin} --to {self.end}{' --publish' * self.publish}{topics}"

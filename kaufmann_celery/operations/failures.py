@@ -79,7 +79,10 @@ def find_failures(kaufmann: Kaufmann, wanted: Wanted, topics: Iterable[str] = ()
 
 
 def error_topics(kaufmann: Kaufmann) -> list[str]:
-    """Return the topics to which error events go, besides the callback topics that events name."""
+    """Return the topics to which error events go, besides the callback topics that events name.
+
+    Of what a glob catches the names are those that have a schema in `schema_path`: see `may_be_elsewhere`.
+    """
     from kaufmann_celery.worker.runtime import WorkerRuntime
 
     config = kaufmann.config
@@ -87,12 +90,28 @@ def error_topics(kaufmann: Kaufmann) -> list[str]:
         return [config.error_topic]
     composer = WorkerRuntime(kaufmann).composer
     topics = {config.default_publish_topic}
-    for handler in kaufmann.handlers:
+    for name in _names(kaufmann):
         # A function that needs the payload cannot tell; error events that it failed for go by the rules.
-        for one in (composer, composer.plain()) if not handler.is_glob else ():
+        for one in (composer, composer.plain()):
             with suppress(EncodeError):
-                topics.update(one.topics(Output(handler.pattern, None)))
+                topics.update(one.topics(Output(name, None)))
     return sorted(topics)
+
+
+def may_be_elsewhere(kaufmann: Kaufmann) -> bool:
+    """Return whether error events may go to further topics than `error_topics` knows, by their name or payload."""
+    config = kaufmann.config
+    if config.error_topic is not None or config.topic_strategy == "default":
+        return False
+    return config.topic_strategy != "event_namespace" or any(handler.is_glob for handler in kaufmann.handlers)
+
+
+def _names(kaufmann: Kaufmann) -> set[str]:
+    """Return the names of events that are handled, as far as they are known."""
+    exact = {handler.pattern for handler in kaufmann.handlers if not handler.is_glob}
+    json_files = (file for path in kaufmann.config.schema_path for file in path.rglob("*.json"))
+    with_schema = {*kaufmann.local_schemas.subjects(), *(file.stem for file in json_files)}
+    return exact | {name for name in with_schema if kaufmann.handlers.match(name) is not None}
 
 
 def failure_of(record: Any, group: bytes) -> Failure | None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from kaufmann_celery.app import Kaufmann
     from kaufmann_celery.ingester import Ingester
 
+#: What forgets it, as a command's option and as an argument.
+_ANEW = "--anew (anew=True) to forget it"
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
@@ -61,7 +64,7 @@ def plan_reinit(kaufmann: Kaufmann, asked: Asked | None = None, *, anew: bool = 
         begun = None if anew else _begun(config, view)
         if begun is not None:
             if asked not in (None, begun.asked):
-                raise KaufmannError(f"another reinit was begun: {begun.asked}; give this to go on with it, or --anew")
+                raise KaufmannError(f"another reinit was begun: {begun.asked}; give this to go on with it, or {_ANEW}")
             return begun
         partitions = chosen(view, choice, config)
         # There is nothing to be had of an empty one, wherever one looks.
@@ -128,7 +131,8 @@ def _begun(config: Config, view: KafkaView) -> Reinit | None:
     begun = read_back(ends, reached)
     gone = {part.topic for part in begun.parts} - view.topic_ids.keys() if begun else ()
     if gone:
-        raise KaufmannError(f"a reinit was begun of {', '.join(gone)}, which the service consumes no more; give --anew")
+        topics = ", ".join(sorted(gone))
+        raise KaufmannError(f"a reinit was begun of {topics}, which the service consumes no more; give {_ANEW}")
     return begun
 
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from kaufmann_celery.config import Config
-from kaufmann_celery.errors import EncodeError, EventTooLarge
+from kaufmann_celery.errors import EventTooLarge
 from kaufmann_celery.event import Headers, Meta, Output
 from kaufmann_celery.outputs.metadata import NO_CAUSE, Cause, Metadata
 from kaufmann_celery.outputs.outcome import OutRecord
-from kaufmann_celery.outputs.strategies import Partitions, Topics
+from kaufmann_celery.outputs.output_fields import check, headers_of
+from kaufmann_celery.outputs.strategies import Partitions, Topics, topics_in
+from kaufmann_celery.registry.client import SchemaNotFound
 from kaufmann_celery.transcoders import headers as headers_of_ours
 from kaufmann_celery.transcoders import tagged_json
 from kaufmann_celery.transcoders.transcoder import Written
@@ -65,9 +67,9 @@ class Composer:
         *emitter* marks them as this service's own, so that its globs pass over them; *bounded* holds them to
         `max_event_bytes`. Raises `EncodeError`, `EventTooLarge`, or `UnavailableError` where the registry is away.
         """
-        _check(output)
+        check(output)
         meta = self._metadata.of(output, message_id, now, cause)
-        further = cause.headers + _headers(output.headers)
+        further = cause.headers + headers_of(output.headers)
         if emitter:
             further += ((headers_of_ours.EMITTER, self._config.service.encode()),)
         key = f"{output.name}#{output.key}" if output.key is not None else output.name
@@ -85,10 +87,7 @@ class Composer:
 
     def topics(self, output: Output) -> Sequence[str]:
         """Return the topics of *output*: its own, else as `topic_strategy` has it. Raises `EncodeError`."""
-        given = (output.topic,) if isinstance(output.topic, str) else tuple(output.topic or ())
-        if not all(isinstance(topic, str) for topic in given):
-            raise EncodeError("topic: expected text, or several")
-        return given or self._topics.of(output)
+        return self._topics.of(output) if output.topic is None else topics_in(output.topic, "topic: got")
 
     def callback(self, cause: Cause) -> tuple[str, int | None] | None:
         """Return the topic and partition that replies to *cause* go to, None where there are none or not allowed."""
@@ -109,7 +108,10 @@ class Composer:
                 yield topic, output.partition
 
     def _encode(self, output: Output, topic: str, meta: Meta) -> tuple[bytes, Headers]:
-        written = self._writer.write(output.name, topic, output.payload, meta, output.format)
+        try:
+            written = self._writer.write(output.name, topic, output.payload, meta, output.format)
+        except SchemaNotFound as error:
+            raise SchemaNotFound(f"{output.name} has no schema: {error}") from None
         headers: Headers = tuple(written.headers)
         if not written.carries_meta:
             headers += ((headers_of_ours.META, tagged_json.dumps(meta).encode()),)
@@ -158,26 +160,3 @@ def _output(value: Any) -> Output:
     if _is_pair(value):
         return Output(value[0], value[1])
     raise TypeError(f"an output is (name, payload) or Output(...); got {type(value).__name__}")
-
-
-def _check(output: Output) -> None:
-    """Raise `EncodeError` where a field that goes into the record as it is has another type."""
-    for field, value, kind, expected in (
-        ("name", output.name, str, "text"), ("key", output.key, str, "text"),
-        ("partition", output.partition, int, "a whole number"),
-    ):  # fmt: skip
-        if value is not None and not isinstance(value, kind):
-            raise EncodeError(f"{field}: expected {expected}, got {type(value).__name__}")
-
-
-def _headers(given: Mapping[str, bytes | str] | Sequence[tuple[str, bytes]] | None) -> Headers:
-    pairs: Iterable[tuple[str, bytes | str]] = given.items() if isinstance(given, Mapping) else given or ()
-    return tuple((name, _header(name, value)) for name, value in pairs)
-
-
-def _header(name: str, value: bytes | str) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if not isinstance(value, bytes):
-        raise EncodeError(f"headers: expected text or bytes for {name}, got {type(value).__name__}")
-    return value

@@ -9,6 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from kaufmann_celery.config import Config
+from kaufmann_celery.config.fields import Fault
+from kaufmann_celery.config.values import topic
 from kaufmann_celery.errors import ConfigError, EncodeError
 from kaufmann_celery.event import Event, Headers, Meta, Output
 from kaufmann_celery.plugged import called, imported
@@ -109,9 +111,10 @@ def _function(path: str) -> Callable[..., Any]:
 def _reply_to(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    topic, colon, partition = text.rpartition(":")
-    if not colon:
-        return {"topic": text, "partition": 0}
-    if not partition.isdecimal():
+    name, colon, partition = text.partition(":")
+    if colon and not partition.isdecimal():
         raise EncodeError("reply_to: expected topic or topic:partition")
-    return {"topic": topic, "partition": int(partition)}
+    try:
+        return {"topic": topic(name), "partition": int(partition or 0)}
+    except Fault as fault:
+        raise EncodeError(f"reply_to: expected topic or topic:partition; the topic {fault}") from fault

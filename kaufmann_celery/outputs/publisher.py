@@ -97,7 +97,10 @@ class Publisher:
                 return None
             latest = avro.latest(output.name, topic)
             if latest is None:
-                raise SchemaNotFound
+                raise SchemaNotFound(
+                    f"{output.name} has no schema: the registry has no subject for it; put its .avsc file into "
+                    "schema_path and run `kaufmann migrate-schemas`"
+                )
             return latest, avro.references_of(latest)
 
     def close(self) -> None:
@@ -146,7 +149,7 @@ def translated(name: str) -> Iterator[None]:
     try:
         yield
     except SchemaNotFound as error:
-        raise EncodeError(f"{name} has no schema: {error}") from error
+        raise EncodeError(str(error)) from error
     except EventTooLarge as error:
         raise RefusedForGood(str(error), too_large=True) from error
     except EncodeError:

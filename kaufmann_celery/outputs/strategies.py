@@ -32,7 +32,7 @@ class Topics:
         if self._function is None:
             return (self._default if self._strategy == "default" else _namespace(output.name) or self._default,)
         found = called("the function of topic_strategy", self._function, output)
-        return _topics(found, f"topic_strategy: {self._strategy} returned")
+        return topics_in(found, f"topic_strategy: {self._strategy} returned")
 
 
 class Partitions:
@@ -63,7 +63,11 @@ def _namespace(name: str) -> str:
     return ".".join(parts[2:4] if parts[0] == "query" else parts[1:3])
 
 
-def _topics(found: Any, what: str) -> Sequence[str]:
+def topics_in(found: Any, what: str) -> Sequence[str]:
+    """Return the topic or the topics that *found* names, each once; *what* says where it comes from.
+
+    Raises `EncodeError` where it is neither.
+    """
     topics = [found] if isinstance(found, str) else found
     if not isinstance(topics, (list, tuple)) or not topics:
         raise EncodeError(f"{what} {_shown(found)}, expected a topic or a list of topics")
@@ -75,4 +79,6 @@ def _topics(found: Any, what: str) -> Sequence[str]:
 
 def _shown(value: Any) -> str:
     """Return a number as it is, of anything else the type: it may be data."""
+    if value in ([], ()):
+        return f"an empty {type(value).__name__}"
     return str(value) if isinstance(value, int) else type(value).__name__

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 #: Most names and ids remembered as missing: they come off the wire.
 _MAX_MISSES: Final = 10_000
+#: Characters of a subject in a message: they come off the wire too.
+_MOST_SHOWN: Final = 200
 
 
 class SchemaNotFound(EventError):
@@ -86,15 +88,16 @@ class SchemaRegistry:
 
     def by_id(self, schema_id: int) -> RegisteredSchema:
         """The schema of that id; cached for ever, since ids are never given again."""
-        return self._for_ever(f"/schemas/ids/{schema_id}", schema_id=schema_id)
+        return self._for_ever(f"/schemas/ids/{schema_id}", _gone(f"schema with id {schema_id}"), schema_id=schema_id)
 
     def by_guid(self, guid: str) -> RegisteredSchema:
         """The schema of Confluent's GUID; cached for ever. Registries without GUIDs have none."""
-        return self._for_ever(f"/schemas/guids/{quote(guid, safe='')}")
+        return self._for_ever(f"/schemas/guids/{quote(guid, safe='')}", _gone(f"schema with GUID {guid}"))
 
     def version(self, subject: str, number: int) -> RegisteredSchema:
         """One version of a subject; cached for ever."""
-        return self._for_ever(f"/subjects/{_quoted(subject)}/versions/{number}")
+        what = _gone(f"version {number} of subject {subject[:_MOST_SHOWN]}")
+        return self._for_ever(f"/subjects/{_quoted(subject)}/versions/{number}", what)
 
     def latest(self, subject: str) -> RegisteredSchema:
         """The subject's newest version. While the registry is away, the last one it gave."""
@@ -102,7 +105,7 @@ class SchemaRegistry:
         if cached is not None and self._clock() < cached[1]:
             return cached[0]
         try:
-            found = self._get_schema(f"/subjects/{_quoted(subject)}/versions/latest")
+            found = self._get_schema(f"/subjects/{_quoted(subject)}/versions/latest", _unregistered(subject))
         except UnavailableError:
             if cached is None:
                 raise
@@ -136,7 +139,7 @@ class SchemaRegistry:
     def versions(self, subject: str) -> list[int]:
         """The subject's version numbers, oldest first; asked for each time."""
         answer = self._http.get(f"/subjects/{_quoted(subject)}/versions")
-        _raise_for(answer)
+        _raise_for(answer, _unregistered(subject))
         return sorted(int(number) for number in answer.list())
 
     def register(self, subject: str, schema: Any, references: Iterable[Reference] = ()) -> int:
@@ -174,7 +177,7 @@ class SchemaRegistry:
     def delete_subject(self, subject: str, *, permanent: bool = False) -> list[int]:
         """Delete every version of it; returns their numbers. *permanent* works on a deleted subject only."""
         answer = self._http.delete(f"/subjects/{_quoted(subject)}{'?permanent=true' * permanent}")
-        _raise_for(answer)
+        _raise_for(answer, _unregistered(subject))
         self.forget(subject)
         return sorted(int(number) for number in answer.list())
 
@@ -190,22 +193,22 @@ class SchemaRegistry:
         """Return if the registry answers and lets us in."""
         self._http.get("/subjects").list()
 
-    def _for_ever(self, path: str, *, schema_id: int = 0) -> RegisteredSchema:
+    def _for_ever(self, path: str, what: str, *, schema_id: int = 0) -> RegisteredSchema:
         found = self._by_path.get(path)
         if found is None:
-            found = self._by_path[path] = self._get_schema(path, schema_id=schema_id)
+            found = self._by_path[path] = self._get_schema(path, what, schema_id=schema_id)
         return found
 
-    def _get_schema(self, path: str, *, schema_id: int = 0) -> RegisteredSchema:
+    def _get_schema(self, path: str, what: str, *, schema_id: int = 0) -> RegisteredSchema:
         missing_until = self._misses.get(path)
         if missing_until is not None and self._clock() < missing_until:
-            raise SchemaNotFound
+            raise _missing(what)
         answer = self._http.get(path)
         if answer.is_missing:
             if len(self._misses) >= _MAX_MISSES:
                 self._misses.clear()
             self._misses[path] = self._clock() + self._miss_ttl
-        _raise_for(answer)
+        _raise_for(answer, what)
         return _registered(answer, schema_id)
 
 
@@ -214,9 +217,23 @@ def _quoted(subject: str) -> str:
     return quote(subject, safe="")
 
 
-def _raise_for(answer: Answer) -> None:
+def _unregistered(subject: str) -> str:
+    shown = subject[:_MOST_SHOWN]
+    return f"subject {shown}: put {shown}.avsc into schema_path and run `kaufmann migrate-schemas`"
+
+
+def _gone(what: str) -> str:
+    return f"{what}: it was deleted, or another registry has it (schema_registry_url)"
+
+
+def _missing(what: str) -> SchemaNotFound:
+    return SchemaNotFound(f"the schema registry has no {what}")
+
+
+def _raise_for(answer: Answer, what: str | None = None) -> None:
+    """Raise what is wrong with *answer*; *what* is what is not there where it says so."""
     if answer.is_missing:
-        raise SchemaNotFound(f"{SchemaNotFound.__doc__} ({answer.reason})")
+        raise _missing(what or answer.reason)
     if answer.status >= 400:
         raise SchemaRejected(f"the schema registry refuses ({answer.status}): {answer.reason}")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from kaufmann_celery.errors import ConfigError, EventError
+from kaufmann_celery.registry.avro_rules import fault_of
 from kaufmann_celery.registry.named_types import Incomplete, NamedTypes, named_parts
 from kaufmann_celery.transcoders.avro_parse import parse
-from kaufmann_celery.transcoders.envelope import envelope_of
+from kaufmann_celery.transcoders.subjects import NO_SUBJECTS
 
 _SUFFIX: Final = ".avsc"
 _METADATA: Final = "event_metadata"
@@ -34,6 +35,7 @@ class LocalSchemas:
     def __init__(self, paths: Iterable[str | Path]) -> None:
         self._files: dict[str, Path] = {}
         self._schemas: dict[str, Any] = {}
+        self._alone: dict[str, Any] = {}
         faults = self._read(paths)
         if faults:
             raise ConfigError("\n".join(f"{fault.file}: {fault.reason}" for fault in faults))
@@ -53,26 +55,46 @@ class LocalSchemas:
             except (OSError, ValueError, RecursionError) as error:
                 faults.append(FileFault(file, _reason(error)))
         types = NamedTypes(written)
-        metadata = written.get(self._files.get(_METADATA, Path()))
-        for subject, file in self._files.items():
+        for subject, file in sorted(self._files.items(), key=_metadata_first):
             if file not in written:
                 continue
             try:
-                whole = types.complete(written[file], file)
-                if _wants_metadata(subject, whole, written[file]):
-                    whole = types.complete(_with_metadata(written[file], metadata), file)
-                types.check(whole)
-                parse(whole)
+                self._schemas[subject] = self._whole(subject, written[file], types)
             except (Incomplete, EventError, RecursionError) as error:
                 faults.append(FileFault(file, _reason(error)))
-            else:
-                self._schemas[subject] = whole
         return faults
+
+    def _whole(self, subject: str, written: Any, types: NamedTypes) -> Any:
+        """Return the schema as it is registered. Raise what is wrong with it."""
+        file = self._files[subject]
+        whole = types.complete(written, file)
+        is_named = _metadata_name(written) is not None
+        if not is_named:
+            _check(whole, types)
+        if not _wants_metadata(subject, written):
+            return whole
+        union = types.complete(_with_metadata(written, self._metadata()), file)
+        if not is_named:
+            if not _is_defined_once(union):
+                return whole
+            self._alone[subject] = whole
+        _check(union, types)
+        return union
+
+    def _metadata(self) -> Any | None:
+        """Return the service's own `event_metadata`, None where it has none."""
+        file = self._files.get(_METADATA)
+        if file is not None and _METADATA not in self._schemas:
+            raise Incomplete(f"is registered with {_METADATA}, and {file} is at fault: mend that one first")
+        return self._schemas.get(_METADATA)
 
     def _find(self, path: Path) -> list[FileFault]:
         faults = []
         for file in sorted(path.rglob(f"*{_SUFFIX}")):
             subject = file.name.removesuffix(_SUFFIX)
+            if subject in NO_SUBJECTS:
+                faults.append(FileFault(file, f"its name less {_SUFFIX} is its subject, and {subject!r} can be none"))
+                continue
             known = self._files.setdefault(subject, file)
             if known.resolve() != file.resolve():
                 faults.append(FileFault(file, f"there is {known} for this subject already"))
@@ -81,11 +103,15 @@ class LocalSchemas:
     def subjects(self) -> dict[str, Path]:
         """Every subject with its file, `event_metadata` first: the others may need it registered."""
         right = ((subject, self._files[subject]) for subject in self._schemas)
-        return dict(sorted(right, key=lambda item: (item[0] != _METADATA, item[0])))
+        return dict(sorted(right, key=_metadata_first))
 
     def schema(self, subject: str) -> Any | None:
         """The schema (parsed JSON) as it is registered, and read into; None without a file."""
         return self._schemas.get(subject)
+
+    def without_metadata(self, subject: str) -> Any | None:
+        """The same as its file has it; None where that is the same, or needs `event_metadata`."""
+        return self._alone.get(subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +120,10 @@ class FileFault:
 
     file: Path
     reason: str
+
+
+def _metadata_first(item: tuple[str, Path]) -> tuple[bool, str]:
+    return item[0] != _METADATA, item[0]
 
 
 def shipped_error_schema() -> Any:
@@ -118,23 +148,32 @@ def _reason(error: BaseException) -> str:
     return "nests too deep" if isinstance(error, RecursionError) else str(error)
 
 
-def _wants_metadata(subject: str, whole: Any, written: Any) -> bool:
+def _wants_metadata(subject: str, written: Any) -> bool:
     """Return whether a schema is registered in a union with `event_metadata`: it refers to it, or KaufmannEx does so.
 
-    Not where the file is a union already, or an envelope that says itself what its meta is. *whole*: complete.
+    Not where the file is a union already, or defines such a type itself.
     """
     if subject == _METADATA or isinstance(written, list):
         return False
-    if any(_is_metadata(name) for name, part, _ in named_parts(written) if part is not None):
+    if any(_is_metadata(name) for name in _defined_in(written)):
         return False
-    if _metadata_name(written) is not None:
-        return True
-    return bool(_IN_UNION.search(subject)) and not _is_envelope(whole)
+    return _metadata_name(written) is not None or bool(_IN_UNION.search(subject))
 
 
-def _is_envelope(schema: Any) -> bool:
-    parsed = parse(schema)
-    return envelope_of(parsed.schema, parsed.named) is not None
+def _defined_in(schema: Any) -> list[str]:
+    return [name for name, part, _ in named_parts(schema) if part is not None]
+
+
+def _is_defined_once(schema: Any) -> bool:
+    names = _defined_in(schema)
+    return len(set(names)) == len(names)
+
+
+def _check(schema: Any, types: NamedTypes) -> None:
+    if fault := fault_of(schema):
+        raise Incomplete(fault)
+    types.check(schema)
+    parse(schema)
 
 
 def _with_metadata(schema: Any, metadata: Any | None) -> Any:

@@ -5,18 +5,15 @@ A schema that is complete in itself is read by every registry and every library;
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-_PRIMITIVE: Final = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
-#: A part of a name, by the Avro specification, "Names".
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
-_BUILT_IN: Final = _PRIMITIVE | _NAMED | {"array", "map"}
+PRIMITIVE: Final = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
+_BUILT_IN: Final = PRIMITIVE | NAMED | {"array", "map"}
 
 
 class Incomplete(ValueError):
@@ -60,13 +57,10 @@ class NamedTypes:
         return _Completion(self, file).of(schema, "", file)
 
     def check(self, schema: Any) -> None:
-        """Raise `Incomplete` where a complete schema uses a type that nobody defines, or a name that is none."""
+        """Raise `Incomplete` where a complete schema uses a type that nobody defines."""
         used, defined = set[str](), set[str]()
         for name, part, _ in named_parts(schema):
             (used if part is None else defined).add(name)
-            for written in (name, *_field_names(part)):
-                if not all(map(_NAME.fullmatch, written.split("."))):
-                    raise Incomplete(f"{written!r} is no Avro name: letters, digits and _ make one, no digit first")
         for name in sorted(used - defined):
             raise Incomplete(f"unknown type {name!r}{self._namesakes(name)}")
 
@@ -122,7 +116,7 @@ class _Completion:
             return self._reference(schema, namespace)
         if not isinstance(schema, dict):
             return schema
-        if _is_definition(schema):
+        if is_definition(schema):
             return self._definition(schema, namespace, file)
         return {
             key: self.of(part, namespace, file) if key in ("type", "items", "values") else part
@@ -130,7 +124,7 @@ class _Completion:
         }
 
     def _definition(self, schema: dict[str, Any], namespace: str, file: Path) -> Any:
-        name, inner = _full_name(schema, namespace)
+        name, inner = full_name(schema, namespace)
         known = self._defined.get(name)
         if known is not None and known.file != file:
             if known.schema != schema:
@@ -140,8 +134,8 @@ class _Completion:
         return self._written_out(name, _Definition(file, schema, inner))
 
     def _reference(self, written: str, namespace: str) -> Any:
-        name = _resolved(written, namespace)
-        if written in _PRIMITIVE or name in self._defined or self._types.is_defined_in(self._file, name):
+        name = resolved_name(written, namespace)
+        if written in PRIMITIVE or name in self._defined or self._types.is_defined_in(self._file, name):
             return written
         found = self._types.elsewhere(name, self._file)
         if found is None:
@@ -168,13 +162,13 @@ class _Completion:
 def named_parts(schema: Any, namespace: str = "") -> Iterator[tuple[str, dict[str, Any] | None, str]]:
     """Yield each definition: full name, schema, its parts' namespace; and each name that is used, with None."""
     if isinstance(schema, str) and schema not in _BUILT_IN:
-        yield _resolved(schema, namespace), None, namespace
+        yield resolved_name(schema, namespace), None, namespace
     elif isinstance(schema, list):
         for branch in schema:
             yield from named_parts(branch, namespace)
     elif isinstance(schema, dict):
-        if _is_definition(schema):
-            name, namespace = _full_name(schema, namespace)
+        if is_definition(schema):
+            name, namespace = full_name(schema, namespace)
             yield name, schema, namespace
             fields = schema.get("fields")
             parts = [one.get("type") for one in fields if isinstance(one, dict)] if isinstance(fields, list) else []
@@ -184,28 +178,23 @@ def named_parts(schema: Any, namespace: str = "") -> Iterator[tuple[str, dict[st
             yield from named_parts(part, namespace)
 
 
-def _field_names(schema: Any) -> Iterator[str]:
-    fields = schema.get("fields") if schema is not None else None
-    for field in fields if isinstance(fields, list) else ():
-        if isinstance(field, dict) and isinstance(field.get("name"), str):
-            yield field["name"]
-
-
 def _short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _is_definition(schema: dict[str, Any]) -> bool:
+def is_definition(schema: dict[str, Any]) -> bool:
+    """Return whether an object defines a named type."""
     kind = schema.get("type")
-    return isinstance(kind, str) and kind in _NAMED and isinstance(schema.get("name"), str)
+    return isinstance(kind, str) and kind in NAMED and isinstance(schema.get("name"), str)
 
 
-def _full_name(schema: dict[str, Any], namespace: str) -> tuple[str, str]:
+def full_name(schema: dict[str, Any], namespace: str) -> tuple[str, str]:
     """Return a definition's full name and its namespace."""
     given = schema.get("namespace")
-    name = _resolved(schema["name"], given if isinstance(given, str) else namespace)
+    name = resolved_name(schema["name"], given if isinstance(given, str) else namespace)
     return name, name.rpartition(".")[0]
 
 
-def _resolved(name: str, namespace: str) -> str:
+def resolved_name(name: str, namespace: str) -> str:
+    """Return the full name of a type that is called *name* in *namespace*."""
     return name if "." in name or not namespace else f"{namespace}.{name}"

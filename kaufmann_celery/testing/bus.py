@@ -13,7 +13,7 @@ from kaufmann_celery.event import Headers, Meta, Output, Payload, Position
 from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.outputs.composing import utc_now
 from kaufmann_celery.outputs.outcome import OutRecord
-from kaufmann_celery.outputs.publisher import translated
+from kaufmann_celery.outputs.publisher import Publisher, translated
 from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
 from kaufmann_celery.tasks.celery_app import ServiceApp, kaufmann_of
 from kaufmann_celery.testing.emissions import ANY, Emissions, Emitted
@@ -43,6 +43,7 @@ class MockBus:
         self._kaufmann = kaufmann = kaufmann_of(app)
         self._service = ServiceInMemory(kaufmann)
         self._schemas = SchemaFiles(kaufmann)
+        self._another = self._service.runtime.composer.plain()
         self._hooks = Hooks(kaufmann.middleware, "publish")
         self._emissions = Emissions(as_read=self._as_read)
         #: Undecodable records as they went to `dead_letter_topic`.
@@ -50,13 +51,20 @@ class MockBus:
         #: Emitted and not fed back, each with the names of the events that it follows from.
         self._outgoing: deque[tuple[Record, tuple[str, ...]]] = deque()
         self._offsets: dict[tuple[str, int], int] = {}
+        #: What published before each block of this bus that is entered.
+        self._publishers: list[Publisher | MockBus | None] = []
 
     def __enter__(self) -> Self:
+        self._publishers.append(self._kaufmann.__dict__.get("publisher"))
         self._kaufmann.publisher = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._kaufmann.__dict__.pop("publisher", None)
+        before = self._publishers.pop()
+        if before is None:
+            del self._kaufmann.publisher
+        else:
+            self._kaufmann.publisher = before
 
     @property
     def registry(self) -> SchemaRegistry:
@@ -72,7 +80,8 @@ class MockBus:
 
         *meta* is merged over what such an event has; `{"callback_topic": {"topic": "replies", "partition": 0}}` asks
         for replies. *key* goes into the record key after `#`. *format*: None means the schema decides. *topic*: None
-        means the first of `subscription_topics`. Raises `AssertionError` where *payload* does not fit its schema.
+        means the first of `subscription_topics`. This service's `partition_strategy` and `metadata_mod` have no part
+        in it. Raises `AssertionError` where *payload* does not fit its schema.
         """
         output = Output(
             name, payload, key=key, headers=headers, topic=topic or self._kaufmann.config.subscription_topics[0],
@@ -80,11 +89,12 @@ class MockBus:
             meta={**_EMITTER, "callback_id": callback_id, **(meta or {})},
         )  # fmt: skip
         try:
-            (record,) = self._composed(output, bounded=False)
-        except SchemaNotFound:
-            raise AssertionError(f"given_event: {self._schemas.missing(name)}") from None
+            record = self._by_another(output)
+        except SchemaNotFound as error:
+            raise AssertionError(f"given_event: {self._schemas.hint(name) or error}") from None
         except EventError as error:
-            raise AssertionError(f"given_event: {name} does not fit {self._schemas.file_of(name)}\n  {error}") from None
+            written_by = self._schemas.file_of(str(name))
+            raise AssertionError(f"given_event: {name} ({written_by}) cannot be written\n  {error}") from None
         self._take(self._placed(record), (name,))
 
     def given_raw(
@@ -122,31 +132,35 @@ class MockBus:
         """Have the service handle what it emitted itself, as far as it consumes that, and what comes of it.
 
         An event comes back where its topic is one of `subscription_topics` and a handler wants its name; globs pass
-        over a service's own events, as in production. Raises `AssertionError` where more than *limit* come back.
+        over a service's own events, as in production. Raises `AssertionError` where more than *limit* come back;
+        the next call goes on with these.
         """
         fed = 0
         while self._outgoing:
-            record, trail = self._outgoing.popleft()
-            if record.topic not in self._kaufmann.config.subscription_topics:
-                continue
-            if fed == limit and self._service.wants(record):
+            record, trail = self._outgoing[0]
+            is_consumed = record.topic in self._kaufmann.config.subscription_topics
+            if is_consumed and fed == limit and self._service.wants(record):
                 shown = " → ".join(("…", *trail[-_MOST_TRAIL:], "…"))
                 raise AssertionError(f"feed_back: a loop? {limit} events came back, and there are more: {shown}")
-            fed += self._take(record, trail)
+            self._outgoing.popleft()
+            if is_consumed:
+                fed += self._take(record, trail)
 
     def publish(self, output: Output) -> Position:
         """Take what `kaufmann.publish` sends outside a handler, in a `with` block of this bus."""
         with translated(output.name):
             try:
-                records = self._composed(output)
+                records = self._service.runtime.composer.compose(
+                    output, message_id=str(uuid4()), now=utc_now(), emitter=False
+                )
             except SchemaNotFound as error:
-                raise EncodeError(self._schemas.missing(output.name)) from error
+                raise EncodeError(self._schemas.hint(output.name) or str(error)) from error
         return self._emit(records, ())[0]
 
-    def _composed(self, output: Output, *, bounded: bool = True) -> list[OutRecord]:
-        return self._service.runtime.composer.compose(
-            output, message_id=str(uuid4()), now=utc_now(), emitter=False, bounded=bounded
-        )
+    def _by_another(self, output: Output) -> OutRecord:
+        """Return the record of *output* as another service writes it."""
+        (record,) = self._another.compose(output, message_id=str(uuid4()), now=utc_now(), emitter=False, bounded=False)
+        return record
 
     def _take(self, record: Record, trail: tuple[str, ...]) -> bool:
         """Have the service handle *record*; return whether a handler wanted it."""
@@ -176,9 +190,8 @@ class MockBus:
     def _as_read(self, emitted: Emitted, payload: Payload) -> Payload:
         """Return *payload* as it would come back from a record like that of *emitted*."""
         form = "json" if is_json(emitted.headers) else None
-        output = Output(emitted.name, payload, topic="in-memory", format=form, meta=emitted.meta)
-        (record,) = self._composed(output, bounded=False)
-        return self._service.reading_back.emitted(_at(record, 0), None).payload
+        output = Output(emitted.name, payload, topic=emitted.topic, format=form, meta=emitted.meta)
+        return self._service.reading_back.emitted(_at(self._by_another(output), 0), None).payload
 
     def _placed(self, record: OutRecord) -> Record:
         """Return the record as it would stand in Kafka, in partition 0 unless it asks for another."""

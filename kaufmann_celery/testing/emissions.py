@@ -91,7 +91,7 @@ class Emissions:
         misfit, lines = min(compared, key=lambda one: len(one[1]))
         more = [f"… and {len(lines) - _MOST_DIFFERENCES} more"] if len(lines) > _MOST_DIFFERENCES else []
         shown = [f"  {line}" for line in (*lines[:_MOST_DIFFERENCES], *more)]
-        said = [f"the payload expected here does not fit the schema: {misfit}", *shown] if misfit else shown
+        said = [f"the payload expected here cannot be written: {misfit}", *shown] if misfit else shown
         expected = ["", "Expected:", f"  {found[0].name}", _indented(payload)]
         return "\n".join([f"{found[0].name} was emitted with another payload", *said, *expected, *self._story()])
 

@@ -22,7 +22,7 @@ class SchemaFiles:
 
     def file_of(self, name: str) -> str:
         """Return the file by which events of *name* are written, for a message."""
-        return str(self._avro_file(name) or self._json.get(name) or "its schema")
+        return str(self._avro_file(name) or self._json.get(name) or "no schema")
 
     def missing(self, name: str) -> str:
         """Say that *name* has no schema, where one was looked for, and what the name may have been."""

@@ -12,6 +12,7 @@ from fastavro.read import SchemaResolutionError
 
 from kaufmann_celery.errors import DecodeError, EncodeError
 from kaufmann_celery.transcoders.avro_check import Mismatch, check_of
+from kaufmann_celery.transcoders.avro_choice import chooser_of
 from kaufmann_celery.transcoders.avro_depth import MAX_DEPTH, is_recursive, scanner, varint
 from kaufmann_celery.transcoders.avro_parse import ParsedSchema, parse
 from kaufmann_celery.transcoders.envelope import envelope_of
@@ -64,6 +65,7 @@ class AvroSchema:
         self._envelope = envelope_of(event, writer.named)
         self._read_envelope = envelope_of(_event_branch(target)[1], target.named)
         self._check = check_of(event, writer.named)
+        self._choose = chooser_of(event, writer.named)
         self._event = event
         #: Whether a meta given to `encode` gets into the bytes.
         self.carries_meta: bool = self._envelope is not None
@@ -113,7 +115,10 @@ class AvroSchema:
             self._check(datum)
             stream = BytesIO()
             stream.write(self._branch)
-            schemaless_writer(stream, self._event, datum, disable_tuple_notation=True)
+            if self._choose is None:
+                schemaless_writer(stream, self._event, datum, disable_tuple_notation=True)
+            else:
+                schemaless_writer(stream, self._event, self._choose(datum))
         except Mismatch as mismatch:
             raise EncodeError(self._located(mismatch)) from None
         except _WRITE_FAULTS as error:

@@ -8,14 +8,21 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from kaufmann_celery.transcoders.avro_parse import kind_of, resolved
-from kaufmann_celery.transcoders.avro_scalars import Check, Mismatch, reject, scalar_check, string_check
+from kaufmann_celery.transcoders.avro_scalars import (
+    Check,
+    Mismatch,
+    exact_check,
+    reject,
+    scalar_check,
+    string_check,
+)
 
-__all__ = ["Check", "Mismatch", "check_of"]
+__all__ = ["Check", "Checks", "Mismatch", "check_of"]
 
 
 def check_of(schema: Any, named: dict[str, Any]) -> Check:
     """A function that raises Mismatch for what does not fit. It takes one stack level per container."""
-    nullable, inner = _Builder(named).build(schema)
+    nullable, inner = Checks(named).build(schema)
 
     def check(value: Any) -> None:
         if value is not None or not nullable:
@@ -24,11 +31,15 @@ def check_of(schema: Any, named: dict[str, Any]) -> Check:
     return check
 
 
-class _Builder:
-    """Turns schemas into nested functions. Null is told apart by the container, to save a stack level."""
+class Checks:
+    """Turns schemas into nested functions. Null is told apart by the container, to save a stack level.
 
-    def __init__(self, named: dict[str, Any]) -> None:
+    *exact*: only what AvroEx takes for such a value. A number is not converted, and a record has all of its fields.
+    """
+
+    def __init__(self, named: dict[str, Any], *, exact: bool = False) -> None:
         self._named = named
+        self._exact = exact
         self._records: dict[str, Check] = {}
 
     def build(self, schema: Any) -> tuple[bool, Check]:
@@ -43,7 +54,8 @@ class _Builder:
             return False, _array(*self.build(schema["items"]))
         if kind == "map":
             return False, _map(*self.build(schema["values"]))
-        return kind == "null", scalar_check(kind, schema if isinstance(schema, dict) else {})
+        scalar = exact_check if self._exact else scalar_check
+        return kind == "null", scalar(kind, schema if isinstance(schema, dict) else {})
 
     def _union(self, union: list[Any]) -> tuple[bool, Check]:
         built = [self.build(branch) for branch in union]
@@ -52,7 +64,8 @@ class _Builder:
         checks = [check for branch, (_, check) in zip(union, built, strict=True) if branch != "null"]
         if len(checks) == 1:
             return nullable, checks[0]
-        return nullable, _any_of(checks, " or ".join([*["null"] * nullable, *names]))
+        fields = [_field_names(branch, self._named) for branch in union if branch != "null"]
+        return nullable, _any_of(list(zip(checks, fields, strict=True)), " or ".join([*["null"] * nullable, *names]))
 
     def _record(self, schema: dict[str, Any]) -> Check:
         name = schema["name"]
@@ -61,7 +74,8 @@ class _Builder:
             self._records[name] = _record(name, fields)
             for field in schema["fields"]:
                 nullable, check = self.build(field["type"])
-                fields.append((field["name"], nullable or "default" in field, nullable, check))
+                optional = (nullable or "default" in field) and not self._exact
+                fields.append((field["name"], optional, nullable, check))
         return self._records[name]
 
 
@@ -70,6 +84,13 @@ def _label(schema: Any, named: dict[str, Any]) -> str:
     if not isinstance(schema, dict):
         return kind_of(schema)
     return str(schema.get("name") or schema.get("logicalType") or schema["type"])
+
+
+def _field_names(schema: Any, named: dict[str, Any]) -> frozenset[str] | None:
+    """The names of a record's fields; None for any other type."""
+    fields = resolved(schema, named)
+    fields = fields.get("fields") if isinstance(fields, dict) else None
+    return None if fields is None else frozenset(field["name"] for field in fields)
 
 
 def _record(label: str, fields: list[tuple[str, bool, bool, Check]]) -> Check:
@@ -137,18 +158,25 @@ def _map(nullable: bool, inner: Check) -> Check:  # noqa: FBT001 - as build() gi
     return check
 
 
-def _any_of(checks: list[Check], expected: str) -> Check:
+def _any_of(branches: list[tuple[Check, frozenset[str] | None]], expected: str) -> Check:
     def check(value: Any) -> None:
-        deepest: Mismatch | None = None
-        for branch in checks:
+        closest, closeness = None, (0, 0)
+        for branch, fields in branches:
             try:
                 branch(value)
                 return
             except Mismatch as mismatch:
-                if mismatch.path and (deepest is None or len(mismatch.path) > len(deepest.path)):
-                    deepest = mismatch
-        if deepest is not None:
-            raise deepest
+                # One that has all fields of the value is meant before one in which more of them fit.
+                found = (-_strangers(value, fields), len(mismatch.path))
+                if mismatch.path and (closest is None or found > closeness):
+                    closest, closeness = mismatch, found
+        if closest is not None:
+            raise closest
         reject(expected, value)
 
     return check
+
+
+def _strangers(value: Any, fields: frozenset[str] | None) -> int:
+    """How many fields a value has that the record has not."""
+    return len(value.keys() - fields) if fields is not None and isinstance(value, dict) else 0

@@ -46,8 +46,12 @@ class _Comparison:
     def _from_union(self, reader: Any, writer: list[Any], path: str) -> Iterator[str]:
         """Every branch may have been written."""
         if isinstance(reader, list):
+            is_less = all(any(self._is_of_a_kind(one, other) for other in writer) for one in reader)
             for branch in writer:
-                yield from self._into_union(reader, resolved(branch, self._written), path)
+                if is_less and not any(self._is_of_a_kind(one, branch) for one in reader):
+                    yield f"{path or 'the whole value'}: {self._label(branch, self._written)} is no branch any more"
+                else:
+                    yield from self._into_union(reader, resolved(branch, self._written), path)
             return
         if not all(self._is_of_a_kind(reader, branch) for branch in writer):
             yield self._changed(path, writer, reader)

@@ -24,17 +24,13 @@ class AvroTranscoder:
         self._reader = AvroReader(registry, local)
         self._writer = AvroWriter(registry, framing=cast(Framing, config.framing))
 
-    def claims(self, value: bytes, headers: Mapping[str, bytes]) -> bool:
-        """Return whether a header names its schema, or what may be Confluent's prefix does."""
-        return SCHEMA_ID_HEADER in headers or CONFLUENT_HEADER in headers or value[:1] == b"\0"
+    def claims(self, value: bytes, headers: Mapping[str, bytes]) -> bool:  # noqa: ARG002 - as the Transcoder has it
+        """Return whether a header names its schema. Confluent's prefix says nothing: other formats may begin so."""
+        return SCHEMA_ID_HEADER in headers or CONFLUENT_HEADER in headers
 
     def knows(self, name: str, topic: str) -> bool:
-        """Return whether its subject is registered."""
-        try:
-            subjects = self._subjects.of(name, topic, EventError)
-        except EventError:
-            return True  # what is wrong with it is said where it is read or written
-        for subject in subjects:  # noqa: SIM110 - asked for each record; a generator costs as much as the answer
+        """Return whether its subject is registered. Raises `DecodeError` where `subject_strategy` gives none."""
+        for subject in self._subjects.of(name, topic, DecodeError):  # noqa: SIM110 - asked for each record; a generator costs as much as the answer
             if self._latest(subject) is not None:
                 return True
         return False

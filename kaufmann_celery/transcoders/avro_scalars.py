@@ -6,6 +6,7 @@ fastavro writes True as 1, 1.5 as 1 and "x" as true. Here that is a fault.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -18,6 +19,7 @@ Check = Callable[[Any], None]
 _INT: Final = range(-(2**31), 2**31)
 _LONG: Final = range(-(2**63), 2**63)
 _FLOAT_MAX: Final = 3.4028235677973366e38
+_FLOAT: Final = struct.Struct("<f")
 
 
 class Mismatch(Exception):
@@ -46,6 +48,11 @@ def scalar_check(kind: str, schema: dict[str, Any]) -> Check:
         return _decimal(schema, _SCALARS[kind](schema))
     special = _LOGICAL.get((kind, logical.removeprefix("kaufmann-")))
     return special(schema) if special else _SCALARS[kind](schema)
+
+
+def exact_check(kind: str, schema: dict[str, Any]) -> Check:
+    """The same, but a number has to be a float, and for `float` one that 32 bits hold without a loss."""
+    return _EXACT.get(kind) or scalar_check(kind, schema)
 
 
 def string_check(value: Any) -> None:
@@ -99,6 +106,19 @@ def _float(value: Any) -> None:
         reject("float", value)
     if abs(value) > _FLOAT_MAX and not (isinstance(value, float) and math.isinf(value)):
         raise Mismatch("expected float, got a number beyond its range")
+
+
+def _exact_double(value: Any) -> None:
+    if not isinstance(value, float):
+        reject("double", value)
+
+
+def _exact_float(value: Any) -> None:
+    if not isinstance(value, float):
+        reject("float", value)
+    _float(value)
+    if _FLOAT.unpack(_FLOAT.pack(value))[0] != value:
+        raise Mismatch("expected float, got a number of more bits")
 
 
 def _fixed(schema: dict[str, Any]) -> Check:
@@ -199,6 +219,7 @@ _SCALARS: Final[dict[str, Callable[[dict[str, Any]], Check]]] = {
     "fixed": _fixed,
     "enum": _enum,
 }
+_EXACT: Final[dict[str, Check]] = {"float": _exact_float, "double": _exact_double}
 _LOGICAL: Final[dict[tuple[str, str], Callable[[dict[str, Any]], Check]]] = {
     ("long", "timestamp-millis"): lambda _: _timestamp("timestamp-millis", aware=True),
     ("long", "timestamp-micros"): lambda _: _timestamp("timestamp-micros", aware=True),

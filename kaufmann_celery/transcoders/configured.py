@@ -44,16 +44,21 @@ class Transcoders:
 
         Raises `DecodeError` and others that say what is wrong with the event, and `UnavailableError`.
         """
-        failed: EventError | None = None
-        for transcoder in self._readers(name, topic, value, headers):
+        is_known = False
+        misfit: EventError | None = None
+        for transcoder, knows in self._readers(name, topic, value, headers):
             try:
                 found = transcoder.read(name, topic, value, headers)
             except EventError as error:
-                failed = error
+                if knows:
+                    misfit = misfit or error
+                elif not is_known:
+                    misfit = error
             else:
                 if found is not None:
                     return found
-        raise failed or DecodeError(f"the value is in none of the formats of transcoders: {', '.join(self._tried)}")
+            is_known |= knows
+        raise misfit or DecodeError(f"the value is in none of the formats of transcoders: {', '.join(self._tried)}")
 
     def write(self, name: str, topic: str, payload: Any, meta: Mapping[str, Any], form: str | None = None) -> Written:
         """Return the value of an output. *form* names a transcoder; None: the first that has a schema for it.
@@ -66,27 +71,34 @@ class Transcoders:
         """Return the transcoder that writes an output. Raises as `write`."""
         if form is None:
             tried = self._tried.values()
-            return next((one for one in tried if one.knows(name, topic)), next(iter(tried)))
+            try:
+                return next((one for one in tried if one.knows(name, topic)), next(iter(tried)))
+            except DecodeError as error:
+                raise EncodeError(str(error)) from error
         if form not in self._all:
             raise EncodeError(f"format: must be one of {', '.join(self._all)}{suggestion(form, self._all)}")
         return self._all[form]
 
     def _readers(
         self, name: str | None, topic: str, value: bytes, headers: Mapping[str, bytes]
-    ) -> Iterator[Transcoder]:
-        """Yield those to try: the one that claims the record, else those with a schema for it, else all."""
+    ) -> Iterator[tuple[Transcoder, bool]]:
+        """Yield those to try, and whether the event is theirs: the one that claims the record, or first those with a
+        schema for it and then the others.
+        """
         tried = self._tried.values()
         for one in tried:
             if one.claims(value, headers):
-                yield one
+                yield one, True
                 return
-        is_known = False
+        others = []
         for one in tried:
             if name is not None and one.knows(name, topic):
-                is_known = True
-                yield one
-        if not is_known:
-            yield from tried
+                yield one, True
+            else:
+                others.append(one)
+        # KaufmannEx writes JSON without a header, also where there is an Avro schema.
+        for one in others:
+            yield one, False
 
 
 def plugged(config: Config) -> dict[str, Transcoder]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,8 +27,10 @@ class JsonSchemas:
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
-        files = [file for path in paths for file in sorted(Path(path).rglob(f"*{_SUFFIX}"))]
-        self._validators = _validators(files) if files else {}
+        schemas, faults = _read(paths)
+        if faults:
+            raise ConfigError("\n".join(f"{file}: {reason}" for file, reason in faults))
+        self._validators = _validators(schemas) if schemas else {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._validators
@@ -50,40 +52,59 @@ class JsonSchemas:
         return None if error is None else _located(error)
 
 
-def _validators(files: Iterable[Path]) -> dict[str, Validator]:
+def faults_of(paths: Iterable[str | Path]) -> list[tuple[Path, str]]:
+    """Return the files that are no JSON Schemas, or second ones for one event, and why. Raises `ConfigError`."""
+    return _read(paths)[1]
+
+
+def _read(paths: Iterable[str | Path]) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
+    """Return the schemas by their events' names, and what is wrong with the other files."""
+    schemas: dict[str, Any] = {}
+    faults: list[tuple[Path, str]] = []
+    found: dict[str, Path] = {}
+    for file in (file for path in paths for file in sorted(Path(path).rglob(f"*{_SUFFIX}"))):
+        name = file.name.removesuffix(_SUFFIX)
+        try:
+            schema = _schema(file)
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            faults.append((file, f"it is no JSON Schema: {error}"))
+            continue
+        known = found.setdefault(name, file)
+        if known.resolve() != file.resolve():
+            faults.append((file, f"there is {known} for this event already"))
+        else:
+            schemas[name] = schema
+    return schemas, faults
+
+
+def _schema(file: Path) -> Any:
+    """Return the schema in *file*. Raises `ValueError` and others where it is none."""
     try:
         from jsonschema.exceptions import SchemaError
         from jsonschema.validators import Draft202012Validator, validator_for
-        from referencing import Registry, Resource
-        from referencing.jsonschema import DRAFT202012
     except ImportError as error:
-        raise ConfigError(
-            f"schema_path: {next(iter(files))} needs jsonschema: pip install 'kaufmann-celery[json]'"
-        ) from error
-    schemas: dict[str, tuple[Path, Any]] = {}
-    faults: list[str] = []
-    for file in files:
-        name = file.name.removesuffix(_SUFFIX)
-        try:
-            schema = json.loads(file.read_text(encoding="utf-8-sig"))
-            validator_for(schema, default=Draft202012Validator).check_schema(schema)
-        except (OSError, ValueError, TypeError, SchemaError) as error:
-            reason = error.message if isinstance(error, SchemaError) else error
-            faults.append(f"{file}: it is no JSON Schema: {reason}")
-            continue
-        known = schemas.setdefault(name, (file, schema))[0]
-        if known.resolve() != file.resolve():
-            faults.append(f"{file}: there is {known} for this event already")
-    if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(f"schema_path: {file} needs jsonschema: pip install 'kaufmann-celery[json]'") from error
+    schema = json.loads(file.read_text(encoding="utf-8-sig"))
+    try:
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(error.message) from error
+    return schema
+
+
+def _validators(schemas: Mapping[str, Any]) -> dict[str, Validator]:
+    from jsonschema.validators import Draft202012Validator, validator_for
+    from referencing import Registry, Resource
+    from referencing.jsonschema import DRAFT202012
+
     resources = [
         (f"{name}{_SUFFIX}", Resource.from_contents(schema, default_specification=DRAFT202012))
-        for name, (_, schema) in schemas.items()
+        for name, schema in schemas.items()
     ]
     registry: Registry[Any] = Registry().with_resources(resources).crawl()
     return {
         name: validator_for(schema, default=Draft202012Validator)(schema, registry=registry)
-        for name, (_, schema) in schemas.items()
+        for name, schema in schemas.items()
     }
 
 

@@ -14,7 +14,7 @@ _QUERY_WIDTH: Final = len("query.req")
 #: Names come off the wire: no more than this many answers are remembered.
 _MOST_REMEMBERED: Final = 10_000
 #: These would lead a registry's URL elsewhere.
-_NO_SUBJECTS: Final = frozenset({"", ".", ".."})
+NO_SUBJECTS: Final = frozenset({"", ".", ".."})
 
 
 def subject_of(event_name: str) -> str:
@@ -46,6 +46,6 @@ class Subjects:
         if self._function is None:
             return subject_candidates(name)
         found = called("the function of subject_strategy", self._function, name, topic, error=error)
-        if not isinstance(found, str) or not found.isprintable() or found in _NO_SUBJECTS:
+        if not isinstance(found, str) or not found.isprintable() or found in NO_SUBJECTS:
             raise error(f"subject_strategy: {self._strategy} returned what is no subject ({type(found).__name__})")
         return (found,)

@@ -43,7 +43,7 @@ class Transcoder(Protocol):
         """Return whether the record itself says that it is of this format: no other is then tried."""
 
     def knows(self, name: str, topic: str) -> bool:
-        """Return whether there is a schema for events of *name*: such events are of this format.
+        """Return whether there is a schema for events of *name*: the others are tried only where this one cannot read.
 
         May block; raises `UnavailableError` where that cannot be told now.
         """

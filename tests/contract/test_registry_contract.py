@@ -111,9 +111,28 @@ def test_what_is_missing_is_missing(client: Client, subject: str) -> None:
         client.by_id(999_999)
 
 
-def test_what_is_no_schema_is_refused(client: Client, subject: str) -> None:
+NO_SCHEMAS: dict[str, Any] = {
+    "an unknown type": record(("id", "string"), ("kind", "NoSuchType")),
+    "two fields of one name": record(("id", "string"), ("id", "long")),
+    "one type twice in a union": record(("id", ["int", "int"])),
+    "a union in a union": record(("id", ["null", ["int", "string"]])),
+    "a fixed of less than nothing": record(("id", {"type": "fixed", "name": "Hash", "size": -1})),
+    "a name with a hyphen": record(("id", "string"), name="Order-Placed"),
+}
+
+
+@pytest.mark.parametrize("what", NO_SCHEMAS)
+def test_what_is_no_schema_is_refused(client: Client, subject: str, what: str) -> None:
     with pytest.raises(Rejected):
-        client.register(subject, record(("id", "string"), ("kind", "NoSuchType")))
+        client.register(subject, NO_SCHEMAS[what])
+
+
+@pytest.mark.parametrize("what", NO_SCHEMAS)
+def test_a_schema_that_is_none_has_the_same_status_and_code(url: str, subject: str, what: str) -> None:
+    body = {"schema": json.dumps(NO_SCHEMAS[what])}
+    status, said = ask("POST", f"{url}/subjects/{subject}/versions", body)
+
+    assert (status, said["error_code"]) == (422, 42201)
 
 
 def test_a_deleted_subject_is_gone_and_its_schema_is_not(client: Client, subject: str) -> None:

@@ -132,6 +132,18 @@ def test_one_is_shown_with_its_error_event_and_its_own_record(service: Jobs) -> 
     assert errors(service, "show", "--event", f"{service.name}:0:77").returncode == 1
 
 
+def test_an_event_that_has_not_failed_is_a_fault_and_that_none_has_is_not(service: Jobs) -> None:
+    (failed,) = service.ask(1, "unless fixed")
+
+    assert errors(service, "replay").returncode == 0
+    assert "no event of this group has failed" in errors(service, "replay", "--execute").stdout
+    fail(service, failed)
+    for more in ((), ("--execute",)):
+        done = errors(service, "replay", "--event", f"{service.name}:0:77", *more)
+        assert done.returncode == 1
+        assert "no failed event of this group is as --event asks" in done.stderr
+
+
 def test_what_failed_is_handed_over_once_while_the_group_goes_on(service: Jobs) -> None:
     failed = service.ask(4, "unless fixed")
     (other,) = service.ask(1, "unless fixed", name="job.other")

@@ -266,7 +266,7 @@ def test_an_output_that_does_not_fit_its_schema_fails_the_event(fail: Scene) -> 
 
 
 def test_an_output_without_a_subject_fails_the_event(fail: Scene) -> None:
-    fails(fail, "no_subject", "id-subject", "SchemaNotFound")
+    assert "fail.nobody.registered.this" in fails(fail, "no_subject", "id-subject", "SchemaNotFound")["error"]
 
 
 @pytest.mark.parametrize("what", ["no_topic", "no_partition", "large", "mixed"])

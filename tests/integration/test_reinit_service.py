@@ -250,7 +250,7 @@ def test_a_function_does_the_same(service: Jobs) -> None:
         "logging.basicConfig(level='INFO')\n"
         "from service import kaufmann\n"
         "from kaufmann_celery.release import reinit_service\n"
-        "print(reinit_service(kaufmann, starting_offset=1, target_offset='latest'))\n"
+        "print(reinit_service(kaufmann, starting_offset=1, target_offset='latest', anew=True))\n"
     )
 
     done = service.typed.run("python", "script.py")

@@ -351,6 +351,27 @@ def test_a_record_in_a_union_of_several_is_named_by_its_deepest_fault() -> None:
         AvroSchema(record(field("x", union))).encode({"x": {"b": {"c": "no"}}}, {})
 
 
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ({"q": 1, "w": 5}, r"payload\.x\.w: expected string, got int"),
+        ({"q": "1", "w": "5"}, r"payload\.x\.q: expected int, got str"),
+        ({"q": 1, "v": 5}, r"payload\.x\.v: record narrow has no such field"),
+        ({"q": 1, "in": {"c": 1}, "w": 5}, r"payload\.x\.in\.c: expected string, got int"),
+    ],
+)
+def test_the_record_of_a_union_that_has_the_values_fields_says_what_is_wrong(value: Any, fault: str) -> None:
+    inner = record(field("c", "string"), name="inner")
+    union = [
+        "null",
+        record(field("q", "int"), name="narrow"),
+        record(field("q", "int"), field("w", "string"), name="wide"),
+        record(field("q", "int"), field("w", "int"), field("in", inner), name="deep"),
+    ]
+    with pytest.raises(EncodeError, match=f"^{fault}"):
+        AvroSchema(record(field("x", union))).encode({"x": value}, {})
+
+
 def test_a_tuple_is_an_array_also_in_a_union() -> None:
     schema = AvroSchema(record(field("x", ["null", {"type": "array", "items": "string"}])))
     assert schema.encode({"x": ("a", "b")}, {}) == b"\x02" + number(2) + text("a") + text("b") + b"\x00"
@@ -401,6 +422,14 @@ def test_kaufmann_ex_unions_resolve_into_one_another() -> None:
     newer = {**payload, "fields": [*payload["fields"], field("extra", "int", default=7)]}
     reader = [METADATA, {**EVENT, "fields": [fields[0], {**fields[1], "type": newer}]}]
     assert AvroSchema([METADATA, EVENT], reader=reader).decode(UNION_BYTES) == (PAYLOAD | {"extra": 7}, META)
+
+
+def test_an_envelope_resolves_into_its_union_and_back() -> None:
+    meta = record(field("id", "int"), name="m")
+    alone = record(field("meta", meta), field("payload", "string"), name="placed")
+    union = [METADATA, alone]
+    assert AvroSchema(alone, reader=union).decode(number(1) + text("x")) == ("x", {"id": 1})
+    assert AvroSchema(union, reader=alone).decode(b"\x02" + number(1) + text("x")) == ("x", {"id": 1})
 
 
 def test_a_reader_schema_that_cannot_take_the_writers_is_a_decode_error() -> None:

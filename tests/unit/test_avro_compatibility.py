@@ -52,6 +52,12 @@ def map_of(values: Any) -> Any:
         (record(a=["null", "double"]), record(a=["null", "string"]), ["a: double -> string"]),
         (record(a=["null", "string"]), record(a="string"), ["a: null or string -> string"]),
         (record(a=["null", "string"]), record(a=["string", "int"]), ["a: null -> string or int"]),
+        (record(a=["null", "string", "int"]), record(a=["null", "string"]), ["a: int is no branch any more"]),
+        (record(a=["null", "string"]), record(a=["string"]), ["a: null is no branch any more"]),
+        (
+            record(a=["null", record("Gone"), "int"]), record(a=["null", "long"]),
+            ["a: record Gone is no branch any more"],
+        ),
         (record(a="boolean"), record(a=["string", "int"]), ["a: boolean -> string or int"]),
         (record(a=map_of("int")), record(a=map_of("bytes")), ["a[…]: int -> bytes"]),
         (record(a=ENUM), record(a=NARROW), ["a: enum State has no paid, sent any more, and no default"]),

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from kaufmann_celery import Kaufmann
 from kaufmann_celery.cli import cli, failed_events
+from kaufmann_celery.event import Position
+from kaufmann_celery.operations.replay import Candidate
 from tests.unit.cli_module import ServiceModule
 
 _SERVICE = """
@@ -343,10 +346,23 @@ def test_a_module_without_celerys_app_says_what_to_write(module: ServiceModule) 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, "no event of this group has failed"),
-        ({"name": "nosuch*"}, "no failed event of this group is as --name asks"),
-        ({"since": 5, "topics": ("a",)}, "no failed event of this group is as --since, --topic asks"),
+        ({}, "no event of this group has failed: looked in orders"),
+        ({"name": "nosuch*"}, "no failed event of this group is as --name asks: looked in orders"),
+        (
+            {"since": 5, "topics": ("a", "b")},
+            "no failed event of this group is as --since, --topic asks: looked in a, b",
+        ),
     ],
 )
-def test_that_nothing_is_found_names_what_was_asked_for(options: dict[str, Any], says: str) -> None:
-    assert failed_events._none_of(**{"name": "*", "since": None, "event": None, "topics": (), **options}) == says
+def test_that_nothing_is_found_names_what_was_asked_for_and_where(options: dict[str, Any], says: str) -> None:
+    wanted = {"name": "*", "since": None, "event": None, "topics": (), **options}
+
+    assert failed_events._none_of(Kaufmann("orders"), **wanted) == says
+
+
+def test_one_event_that_is_asked_for_has_to_be_there() -> None:
+    known = Candidate(Position("orders", 0, 7), "begun", None, None)
+
+    assert failed_events._is_missing(("orders", 0, 8), [known])
+    assert not failed_events._is_missing(("orders", 0, 7), [known])
+    assert not failed_events._is_missing(None, [])

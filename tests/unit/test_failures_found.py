@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kaufmann_celery import Kaufmann
+from kaufmann_celery import Kaufmann, Output
 from kaufmann_celery.event import Position
-from kaufmann_celery.operations.failures import Failure, Wanted, error_topics, failure_of
+from kaufmann_celery.operations.failures import Failure, Wanted, error_topics, failure_of, may_be_elsewhere
 from kaufmann_celery.partitions.pending import GoneRecord
 
 GROUP = b"orders"
@@ -80,3 +81,33 @@ def test_error_events_are_where_the_settings_send_them() -> None:
     assert error_topics(service(error_topic="errors")) == ["errors"]
     assert error_topics(service(default_publish_topic="out")) == ["out"]
     assert error_topics(service(topic_strategy="event_namespace")) == ["orders", "shop.closed"]
+
+
+def test_a_globs_error_events_are_where_those_of_its_schemas_go(tmp_path: Path) -> None:
+    for file in ("event.order.placed.v1.avsc", "event.order.billed.json", "event.shop.opened.avsc"):
+        (tmp_path / file).write_text("{}" if file.endswith(".json") else '"string"')
+    kaufmann = Kaufmann("orders", topic_strategy="event_namespace", schema_path=tmp_path)
+    kaufmann.on("event.order.*")(print)
+
+    assert error_topics(kaufmann) == ["order.billed", "order.placed", "orders"]
+
+
+def elsewhere(output: Output) -> str:
+    return f"of.{output.payload['shop']}"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "settings", "expected"),
+    [
+        ("event.order.*", {"topic_strategy": "event_namespace"}, True),
+        ("event.order.placed", {"topic_strategy": "event_namespace"}, False),
+        ("event.order.placed", {"topic_strategy": f"{__name__}.elsewhere"}, True),
+        ("event.order.*", {"topic_strategy": "event_namespace", "error_topic": "errors"}, False),
+        ("event.order.*", {}, False),
+    ],
+)
+def test_it_is_known_where_there_may_be_others(pattern: str, settings: Any, *, expected: bool) -> None:
+    kaufmann = Kaufmann("orders", **settings)
+    kaufmann.on(pattern)(print)
+
+    assert may_be_elsewhere(kaufmann) == expected

@@ -391,6 +391,23 @@ def test_an_output_without_a_place_in_its_schema_is_the_events_failure(scene: Sc
     bus.then_event("event.error.order.placed")
 
 
+def test_an_output_without_a_schema_names_itself_its_subject_and_what_to_do(scene: Scene) -> None:
+    (scene.directory / "query.res.avsc").unlink()
+    scene.on("order.placed")(lambda _: ("query.res.stock", {"what": "much"}))
+    bus = scene.bus
+    placed(bus)
+    said = (
+        "query.res.stock has no schema: the schema registry has no subject query.res: "
+        "put query.res.avsc into schema_path and run `kaufmann migrate-schemas`"
+    )
+
+    error = bus.then_event("event.error.order.placed")
+    assert (error.payload["error_type"], error.payload["error"]) == ("SchemaNotFound", said)
+    message = message_of(lambda: bus.then_event("query.res.stock"))
+    assert said in message
+    assert "composing.py" not in message
+
+
 def test_outputs_above_the_limit_are_the_events_failure(scene: Scene) -> None:
     scene.kaufmann = scene.service(max_event_bytes=2000)
     scene.on("order.placed")(lambda _: ("order.confirmed", {"order_id": "x" * 2000}))
@@ -527,6 +544,8 @@ def test_a_loop_is_called_one(scene: Scene) -> None:
     message = message_of(lambda: bus.feed_back(limit=7))
     assert message.startswith("feed_back: a loop? 7 events came back, and there are more: … → order.confirmed → ")
     assert len(bus.emitted) == 8
+    assert message_of(lambda: bus.feed_back(limit=7)).startswith("feed_back: a loop? 7 events came back")
+    assert len(bus.emitted) == 15
 
 
 def test_as_many_as_the_limit_are_no_loop(scene: Scene) -> None:
@@ -549,6 +568,8 @@ def test_what_is_published_outside_a_handler_is_taken_by_the_bus_in_its_block(sc
         bus.then_event("order.placed", {"order_id": "A-1"})
         with pytest.raises(PublishError, match=r"payload\.order_id"):
             scene.kaufmann.publish("order.placed", {"order_id": 1})
+        with pytest.raises(PublishError, match="reply_to: expected topic or topic:partition, got int"):
+            scene.kaufmann.publish("order.placed", {"order_id": "A-1"}, reply_to=1)
         with pytest.raises(PublishError, match=r"there is neither order\.plced\.avsc"):
             scene.kaufmann.publish("order.plced", {})
         with pytest.raises(PublishError, match="is larger than max_event_bytes"):
@@ -569,7 +590,7 @@ def test_a_schema_failure_names_the_field(scene: Scene) -> None:
     message = message_of(lambda: bus.given_event("order.counted", {"items": items}))
 
     assert message.splitlines() == [
-        f"given_event: order.counted does not fit {scene.directory}/order.counted.avsc",
+        f"given_event: order.counted ({scene.directory}/order.counted.avsc) cannot be written",
         "  payload.items[2].price: expected double, got str",
     ]
 
@@ -645,7 +666,7 @@ def test_an_expectation_that_its_schema_does_not_allow_is_told(scene: Scene) -> 
     message = message_of(lambda: bus.then_event("order.confirmed", {"order_id": 1}))
 
     assert message.splitlines()[1:3] == [
-        "the payload expected here does not fit the schema: payload.order_id: expected string, got int",
+        "the payload expected here cannot be written: payload.order_id: expected string, got int",
         "  payload.order_id: expected 1, got 'A-1'",
     ]
 
@@ -687,6 +708,17 @@ def test_two_buses_know_nothing_of_each_other(scene: Scene) -> None:
     assert (len(one.emitted), len(other.emitted)) == (1, 0)
     placed(other, "A-2")
     other.then_event("order.confirmed", {"order_id": "A-2"})
+
+
+def test_an_inner_bus_gives_its_place_back(scene: Scene) -> None:
+    with scene.bus as outer:
+        with scene.bus as inner:
+            scene.kaufmann.publish("order.placed", {"order_id": "A-1"})
+        scene.kaufmann.publish("order.placed", {"order_id": "A-2"})
+
+    inner.then_event("order.placed", {"order_id": "A-1"})
+    outer.then_event("order.placed", {"order_id": "A-2"})
+    outer.then_no_event()
 
 
 def test_no_thread_is_left_behind(scene: Scene) -> None:

@@ -150,24 +150,26 @@ def test_what_is_wrong_with_one_file_is_no_fault_of_the_others(tmp_path: Path) -
         LocalSchemas([tmp_path])
 
 
-def test_a_type_that_only_another_namespace_has_is_pointed_out(tmp_path: Path) -> None:
-    faults = faults_of(tmp_path, money={**MONEY, "namespace": "com.acme"}, order=record("Order", price="Money"))
+@pytest.mark.parametrize("subject", ["order", "event.order"])
+def test_a_type_that_only_another_namespace_has_is_pointed_out(tmp_path: Path, subject: str) -> None:
+    order = {subject.replace(".", "__"): record("Order", price="Money")}
+    faults = faults_of(tmp_path, money={**MONEY, "namespace": "com.acme"}, **order)
 
-    assert faults["order"].startswith(f"unknown type 'Money'; there is 'com.acme.Money' in {tmp_path / 'money.avsc'}:")
+    assert faults[subject].startswith(f"unknown type 'Money'; there is 'com.acme.Money' in {tmp_path / 'money.avsc'}:")
 
 
 @pytest.mark.parametrize(
     ("schema", "wrong"),
     [
-        (record("order-placed", id="string"), "order-placed"),
-        (record("com.9acme.Order", id="string"), "com.9acme.Order"),
-        (record("Order", **{"line total": "long"}), "line total"),
-        (record("Order", kind={"type": "fixed", "name": "né", "size": 2}), "né"),
+        (record("order-placed", id="string"), "'order-placed'"),
+        (record("com.9acme.Order", id="string"), "'com.9acme.Order'"),
+        (record("Order", **{"line total": "long"}), "'line total'"),
+        (record("Order", kind={"type": "fixed", "name": "né", "size": 2}), "kind: 'né'"),
     ],
 )
 def test_a_name_that_is_none_by_the_specification_is_a_fault(tmp_path: Path, schema: Any, wrong: str) -> None:
     assert faults_of(tmp_path, order=schema) == {
-        "order": f"{wrong!r} is no Avro name: letters, digits and _ make one, no digit first"
+        "order": f"{wrong} is no Avro name: letters, digits and _ make one, no digit first"
     }
 
 
@@ -189,15 +191,46 @@ def test_the_union_with_the_metadata_takes_types_of_other_files(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("meta", [record("My", id="string"), {"type": "map", "values": "string"}, "My"])
-def test_an_envelope_that_says_what_its_meta_is_is_no_union(tmp_path: Path, meta: Any) -> None:
+def test_an_envelope_that_says_what_its_meta_is_is_a_union_as_well(tmp_path: Path, meta: Any) -> None:
     event = record("placed", metadata=meta, payload="string")
     types = {} if meta != "My" else {"my": record("My", id="string")}
 
-    schema = read(tmp_path, event__placed=event, **types).schema("event.placed")
+    schemas = read(tmp_path, event_metadata=META, event__placed=event, **types)
+    alone = schemas.without_metadata("event.placed")
 
-    assert schema is not None
-    assert schema["name"] == "placed"
-    assert AvroSchema(schema).carries_meta
+    assert alone is not None
+    assert schemas.schema("event.placed") == [META, alone]
+    assert alone == (event if meta != "My" else record("placed", metadata=types["my"], payload="string"))
+    assert AvroSchema(schemas.schema("event.placed")).encode("x", {"id": "1"})[:1] == b"\x02"
+
+
+@pytest.mark.parametrize("named", ["event_metadata", "callback_topic"])
+def test_an_envelope_that_defines_a_type_of_the_metadata_itself_is_no_union(tmp_path: Path, named: str) -> None:
+    metadata = {**record("event_metadata", callback=record("callback_topic", topic="string"))}
+    event = record("placed", meta=record("My", of=record(named, topic="string")), payload="string")
+
+    assert read(tmp_path, event_metadata=metadata, event__placed=event).schema("event.placed") == event
+
+
+def test_where_the_metadata_is_at_fault_so_is_what_is_registered_with_it(tmp_path: Path) -> None:
+    (tmp_path / "event_metadata.avsc").write_text("{")
+    write(tmp_path, order__placed=record("A", meta="event_metadata"), event__b=record("B", x="int"), plain=MONEY)
+
+    schemas, faults = LocalSchemas.and_faults([tmp_path])
+
+    assert set(schemas.subjects()) == {"plain"}
+    mend = f"is registered with event_metadata, and {tmp_path / 'event_metadata.avsc'} is at fault: mend that one first"
+    assert [fault.reason for fault in faults[1:]] == [mend, mend]
+
+
+@pytest.mark.parametrize("name", [".avsc", "..avsc", "...avsc"])
+def test_a_file_whose_name_makes_no_subject_is_a_fault(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('"string"')
+
+    schemas, (fault,) = LocalSchemas.and_faults([tmp_path])
+
+    assert schemas.subjects() == {}
+    assert (fault.file.name, "can be none" in fault.reason) == (name, True)
 
 
 @pytest.mark.parametrize("fields", [{"id": "string"}, {"metadata": {"type": "map", "values": "string"}}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from kafka import TopicPartition
 
 from kaufmann_celery.operations.begun import Asked, Part, Reinit, read_back
@@ -55,6 +56,13 @@ def test_what_is_new_to_the_group_and_what_is_not_is_known() -> None:
     assert (part.never_handled, part.handled_again) == (10, 0)
     assert (replace(part, committed=120).never_handled, replace(part, committed=120).handled_again) == (0, 20)
     assert (PLAN.parts[1].never_handled, PLAN.parts[1].handled_again) == (7, 0)
+
+
+@pytest.mark.parametrize(
+    ("starting_offset", "begin"), [(0, "earliest"), ("earliest", "earliest"), (5, "5"), ("0", "0"), ("24h", "24h")]
+)
+def test_kaufmann_exs_default_is_to_start_at_what_is_there(starting_offset: str | int, begin: str) -> None:
+    assert Asked.between(starting_offset, "latest", publish=True) == Asked(begin, "latest", publish=True)
 
 
 def test_what_was_asked_for_is_said_as_it_is_typed() -> None:

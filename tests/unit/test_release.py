@@ -12,6 +12,7 @@ from celery import Celery
 
 from kaufmann_celery import Kaufmann
 from kaufmann_celery.errors import ConfigError, UnavailableError
+from kaufmann_celery.registry.client import SchemaRegistry
 from kaufmann_celery.registry.local_schemas import shipped_error_schema
 from kaufmann_celery.release import ReleaseInterrupted, SchemaReport, migrate_schemas, reset_schemas
 from tests.unit.registry_on_loopback import RegistryOnLoopback, registry_on_loopback
@@ -141,6 +142,74 @@ def test_each_file_at_fault_is_told_and_the_others_are_checked(
     assert reasons(reports)["a"][0].startswith("is not JSON")
     assert "unknown type 'nowhere'" in reasons(reports)["c"][0]
     assert "d" not in registry.subjects
+
+
+METADATA = {"type": "record", "name": "event_metadata", "fields": [{"name": "message_id", "type": "string"}]}
+ENVELOPE = record(meta={"type": "map", "values": "string"}, payload="string")
+LONGER = {**ENVELOPE, "fields": [*ENVELOPE["fields"], {"name": "note", "type": "string", "default": ""}]}
+
+
+def latest(registry: RegistryOnLoopback, subject: str) -> Any:
+    return SchemaRegistry([registry.url]).latest(subject).schema
+
+
+@pytest.mark.parametrize("registered", [[METADATA, ENVELOPE], ENVELOPE], ids=["union", "alone"])
+def test_an_envelope_stays_as_it_is_registered(
+    service: Kaufmann, registry: RegistryOnLoopback, tmp_path: Path, registered: Any
+) -> None:
+    """KaufmannEx puts every schema of such a name into the union; where somebody did not, first bytes stay as well."""
+    is_union = isinstance(registered, list)
+    registry.register("event.a", registered)
+    write(tmp_path, **{"event.a": ENVELOPE, "event.new": ENVELOPE, "event_metadata": METADATA})
+
+    assert states(migrate_schemas(service)) == {
+        "event_metadata": "registered", "event.a": "unchanged", "event.new": "registered",
+    }  # fmt: skip
+    assert latest(registry, "event.new") == [METADATA, ENVELOPE]
+
+    write(tmp_path, **{"event.a": LONGER})
+    assert states(migrate_schemas(service))["event.a"] == "registered"
+    assert latest(registry, "event.a") == ([METADATA, LONGER] if is_union else LONGER)
+
+
+@pytest.mark.parametrize("status", [400, 405, 409, 422])
+@pytest.mark.parametrize("task", [migrate_schemas, reset_schemas])
+def test_a_refusal_before_any_check_is_told_of_its_schema(
+    service: Kaufmann, registry: RegistryOnLoopback, tmp_path: Path, status: int, task: Any
+) -> None:
+    answer = (status, {"error_code": status, "message": "not for us"})
+    registry.instead = lambda _, path: answer if "/a/" in path else None
+    write(tmp_path, a=record(x="long"), b=record(x="int"))
+
+    reports = task(service)
+
+    assert states(reports) == {"a": "invalid", "b": "compatible" if task is migrate_schemas else "planned"}
+    assert "not for us" in reasons(reports)["a"][0]
+
+
+def test_a_refusal_of_the_error_schema_is_told_of_it(
+    service: Kaufmann, registry: RegistryOnLoopback, tmp_path: Path
+) -> None:
+    registry.instead = lambda _, path: (400, {"message": "not for us"}) if "/event.error/" in path else None
+    write(tmp_path, a=record(x="long"))
+
+    assert states(migrate_schemas(service)) == {"a": "compatible", "event.error": "invalid"}
+
+
+@pytest.mark.parametrize("task", [migrate_schemas, reset_schemas])
+def test_a_json_schema_that_is_none_is_told_as_well(
+    service: Kaufmann, registry: RegistryOnLoopback, tmp_path: Path, task: Any
+) -> None:
+    write(tmp_path, a=record(x="int"))
+    (tmp_path / "order.noted.json").write_text("{")
+    (tmp_path / "order.fine.json").write_text("{}")
+
+    reports = task(service)
+
+    assert states(reports)["order.noted"] == "invalid"
+    assert "is no JSON Schema" in reasons(reports)["order.noted"][0]
+    assert set(states(reports)) == {"a", "order.noted"}
+    assert "a" not in registry.subjects
 
 
 def test_what_the_registry_finds_incompatible_is_told_where_we_find_nothing(

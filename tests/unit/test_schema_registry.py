@@ -113,8 +113,20 @@ def test_a_schema_by_guid_is_asked_for_once(server: Loopback) -> None:
 def test_a_registry_without_guids_has_no_such_schema(server: Loopback) -> None:
     server.says("/schemas/guids/a-b", b"<html>", 404)
     server.says("/subjects", [])
-    with pytest.raises(SchemaNotFound):
+    with pytest.raises(SchemaNotFound, match="no schema with GUID a-b: it was deleted, or another registry has it"):
         client(server).by_guid("a-b")
+
+
+def test_what_is_missing_is_named(server: Loopback) -> None:
+    for path in ("/schemas/ids/9", "/subjects/a/versions/3", "/subjects/a/versions"):
+        server.says(path, {"error_code": 40403, "message": "none"}, 404)
+    registry = client(server)
+    with pytest.raises(SchemaNotFound, match=r"no schema with id 9: .*schema_registry_url"):
+        registry.by_id(9)
+    with pytest.raises(SchemaNotFound, match="no version 3 of subject a: it was deleted"):
+        registry.version("a", 3)
+    with pytest.raises(SchemaNotFound, match=r"no subject a: put a\.avsc into schema_path"):
+        registry.versions("a")
 
 
 PROXYS_REFUSALS: list[tuple[int, Any]] = [
@@ -187,8 +199,9 @@ def test_what_is_missing_is_missed_for_a_time(server: Loopback, code: Any) -> No
     server.says(LATEST, {"error_code": code, "message": "none"}, 404)
     clock = Clock()
     registry = client(server, clock=clock, miss_ttl=5)
+    said = "no subject order.placed: put order.placed.avsc into schema_path and run `kaufmann migrate-schemas`"
     for _ in range(3):
-        with pytest.raises(SchemaNotFound):
+        with pytest.raises(SchemaNotFound, match=said):
             registry.latest("order.placed")
     assert len(server.asked) == 1
     server.says(LATEST, REGISTERED)

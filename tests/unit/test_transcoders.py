@@ -98,10 +98,32 @@ class TestWhichFormat:
     def test_an_event_without_any_schema_is_whatever_its_bytes_are(self, scene: Scene) -> None:
         assert scene.read({"id": 1}, headers={}) == ({"id": 1}, {})
 
-    @pytest.mark.parametrize("value", [b"{}", b'{"id": "A-1"}'])
-    def test_an_event_with_an_avro_schema_is_never_taken_for_json(self, scene: Scene, value: bytes) -> None:
+    @pytest.mark.parametrize("order", ["avro,json", "json,avro"])
+    def test_json_is_read_also_where_the_event_has_an_avro_schema(self, tmp_path: Path, order: str) -> None:
+        """KaufmannEx sends it without a header, and tries every transcoder."""
+        scene = Scene(tmp_path, transcoders=order)
+
+        assert scene.read({"meta": META, "id": "A-1"}, "order.placed", {}) == ({"id": "A-1"}, META)
+        assert scene.read(b"\x06A-1", "order.placed", {}) == ({"id": "A-1"}, {})
+
+    @pytest.mark.parametrize(
+        "value", [b"", b"\x06A-1x", b"[1]", b"{", b'{"id": "A-1"} x', b"\x00\x00\x00\x00\x09\x06A-1"]
+    )
+    def test_what_no_format_reads_is_said_by_the_one_that_has_a_schema(self, scene: Scene, value: bytes) -> None:
         with pytest.raises(DecodeError, match="is not of schema placed"):
             scene.read(value, "order.placed", {})
+
+    def test_what_a_header_claims_is_tried_as_nothing_else(self, scene: Scene) -> None:
+        with pytest.raises(DecodeError, match="is not of schema placed"):
+            scene.read({"id": "A-1"}, "order.placed", {"kaufmann-schema-id": b"1"})
+        with pytest.raises(DecodeError, match="in none of the formats"):
+            scene.read(b"\x06A-1", "order.placed", JSON)
+
+    def test_what_is_no_json_is_not_said_to_lack_an_avro_schema(self, tmp_path: Path) -> None:
+        scene = Scene(tmp_path, {"order.noted": {}})
+
+        with pytest.raises(DecodeError, match="in none of the formats of transcoders: avro, json"):
+            scene.read(b"\x06A-1", headers={})
 
     def test_with_schemas_of_both_kinds_each_is_tried(self, tmp_path: Path) -> None:
         scene = Scene(tmp_path, {"order.placed": {}})
@@ -270,6 +292,22 @@ class Upper:
     def write(self, name, topic, payload, meta):
         return Written(payload.upper().encode(), (("content-type", b"text/upper"),))
 
+class Zeros:
+    def __init__(self, config):
+        pass
+
+    def claims(self, value, headers):
+        return False
+
+    def knows(self, name, topic):
+        return name == "order.zeroed"
+
+    def read(self, name, topic, value, headers):
+        return Decoded(value[1:]) if value[:1] == b"\\0" else None
+
+    def write(self, name, topic, payload, meta):
+        return Written(b"\\0" + payload)
+
 class Lost:
     def __init__(self, config):
         raise RuntimeError("no luck")
@@ -286,7 +324,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (site / "shouting-1.0.dist-info").mkdir(parents=True)
     (site / "shouting.py").write_text(PLUGGED)
     (site / "shouting-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
-    points = "upper = shouting:Upper\nlost = shouting:Lost\nnothing = shouting:nothing\nabsent = shouting:Absent\n"
+    made = {"upper": "Upper", "zeros": "Zeros", "lost": "Lost", "nothing": "nothing", "absent": "Absent"}
+    points = "".join(f"{name} = shouting:{what}\n" for name, what in made.items())
     (site / "shouting-1.0.dist-info/entry_points.txt").write_text(f"[kaufmann_celery.transcoders]\n{points}")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.delitem(sys.modules, "shouting", raising=False)
@@ -302,6 +341,14 @@ class TestPlugged:
         assert scene.write("hello", "order.shouted", None).value == b"HELLO"
         assert scene.write("hello", "order.placed", "upper").value == b"HELLO"
         assert scene.read(b"\x06A-1", "order.placed", {})[0] == {"id": "A-1"}
+
+    @pytest.mark.parametrize("order", ["avro,json,zeros", "zeros,avro,json"])
+    def test_a_value_of_one_may_begin_as_confluents_prefix_does(self, tmp_path: Path, order: str) -> None:
+        scene = Scene(tmp_path, transcoders=order)
+
+        for name in ("order.zeroed", "order.noted"):
+            assert scene.read(b"\0\0\0\0\1abc", name, {})[0] == b"\0\0\0\1abc"
+        assert scene.read(b"\0\0\0\0\1\x06A-1", "order.placed", {})[0] == {"id": "A-1"}
 
     def test_what_it_raises_is_what_is_wrong_with_the_event(self, tmp_path: Path) -> None:
         scene = Scene(tmp_path, transcoders="upper")

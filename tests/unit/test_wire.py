@@ -85,6 +85,22 @@ RICH = record_of(
     ("ratio", "float"),
     ("raw", "bytes"),
 )
+NUMBERS = ["null", "float", "double", "long"]
+POINT = {"type": "record", "name": "Point", "fields": [{"name": "x", "type": "int"}]}
+#: Unions in which several branches may take a value: AvroEx takes the first that loses nothing.
+CHOICES = record_of(
+    ("half", NUMBERS), ("tenth", NUMBERS), ("whole", NUMBERS), ("nothing", NUMBERS), ("one", ["float", "int"]),
+    ("big", ["int", "long"]),
+    ("point", [POINT, {"type": "map", "values": "int"}]),
+    ("entry", ["Point", {"type": "map", "values": "int"}]),
+    ("flat", [
+        {"type": "record", "name": "Deep", "fields": [*POINT["fields"], {"name": "y", "type": "int", "default": 0}]},
+        {"type": "record", "name": "Flat", "fields": POINT["fields"]},
+    ]),
+    ("sizes", {"type": "array", "items": ["null", {"type": "map", "values": ["float", "double"]}]}),
+    ("word", [{"type": "enum", "name": "Word", "symbols": ["yes"]}, "string"]),
+    ("words", ["null", {"type": "array", "items": "string"}]),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,6 +175,17 @@ VECTORS = {
         + b"\x06" + b"\x00" + b"\x02" + struct.pack("<d", 1.5) + b"\x04" + b"\x04\x00\x01\x00" + b"\x00"
         + b"\x04" + b"\x02\x02k\x00\x02v" + b"\x00"
         + b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" + b"\x01" + struct.pack("<f", 0.5) + b"\x04\x00\x80",
+    ),
+    "choices": Vector(
+        "event.order.chosen", "event.order.chosen", in_union(event_of("event.order.chosen", CHOICES)),
+        {
+            "half": 1.5, "tenth": 0.1, "whole": 5, "nothing": None, "one": 1, "big": 2**31, "point": {"x": 1},
+            "entry": {"y": 1}, "flat": {"x": 1}, "sizes": [{"a": 0.1}, None, {"b": 0.5}], "word": "no", "words": ["a"],
+        },
+        b"\x02\x00\x00\xc0\x3f" + b"\x04\x9a\x99\x99\x99\x99\x99\xb9\x3f" + b"\x06\x0a" + b"\x00" + b"\x02\x02"
+        + b"\x02\x80\x80\x80\x80\x10" + b"\x00\x02" + b"\x02" + b"\x02\x02y\x02\x00" + b"\x02\x02"
+        + b"\x06" + b"\x02\x02\x02a\x02\x9a\x99\x99\x99\x99\x99\xb9\x3f\x00" + b"\x00"
+        + b"\x02\x02\x02b\x00\x00\x00\x00\x3f\x00" + b"\x00" + b"\x02\x04no" + b"\x02\x02\x02a\x00",
     ),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kaufmann_celery.errors import EventError
+from kaufmann_celery.registry.avro_rules import fault_of
 from kaufmann_celery.registry.client import Reference
 from kaufmann_celery.transcoders.avro_compatibility import misfits
 from kaufmann_celery.transcoders.avro_parse import ParsedSchema, parse
@@ -66,7 +67,7 @@ class SchemaStore:
         """Return the subject's version that is this schema, made now unless there is one."""
         if self.mode == "READONLY":
             raise Refusal(422, 42205, f"Subject '{subject}' is in read-only mode")
-        parsed = self._parsed(text, references)
+        parsed = self._accepted(text, references)
         same = self._same(subject, text, references)
         if same is not None:
             return same
@@ -86,7 +87,7 @@ class SchemaStore:
 
     def lookup(self, subject: str, text: str, references: Sequence[Reference] = ()) -> Version:
         """Return the subject's version that is this schema."""
-        self._parsed(text, references)
+        self._accepted(text, references)
         self.versions(subject)
         same = self._same(subject, text, references)
         if same is None:
@@ -135,7 +136,7 @@ class SchemaStore:
         self, subject: str, text: str, references: Sequence[Reference], which: str | None = None
     ) -> list[str]:
         """Return what makes it unfit as the subject's next version; *which*: beside that version alone."""
-        parsed, level = self._parsed(text, references), self.levels.get(subject, self.level)
+        parsed, level = self._accepted(text, references), self.levels.get(subject, self.level)
         if subject not in self.subjects() and which in (None, "latest"):
             return []
         earlier = self.versions(subject) if which is None else [self.version(subject, which)]
@@ -186,6 +187,15 @@ class SchemaStore:
         backward = misfits(new, old) if level.startswith(("BACKWARD", "FULL")) else []
         forward = misfits(old, new) if level.startswith(("FORWARD", "FULL")) else []
         return [*backward, *forward]
+
+    def _accepted(self, text: str, references: Sequence[Reference]) -> ParsedSchema:
+        try:
+            fault = fault_of(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            fault = str(error)
+        if fault:
+            raise Refusal(422, 42201, f"Invalid schema: {fault}")
+        return self._parsed(text, references)
 
     def _parsed(self, text: str, references: Iterable[Reference]) -> ParsedSchema:
         try:
