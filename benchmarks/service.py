@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -56,6 +57,7 @@ def measure() -> None:
         began.append((time.perf_counter(), time.process_time()))
 
     threading.Thread(target=watch, daemon=True).start()
+    gc.freeze()  # as the command does
     ingester.run()
     ended, cpu_s = time.perf_counter(), time.process_time()
     at, start_cpu_s = began[0] if began else (ended, cpu_s)

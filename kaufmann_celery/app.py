@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -277,6 +278,8 @@ class Kaufmann:
         celery_app.accept_json(self.celery)
         celery_app.consume_queues(self)
         use_steady_consumer(self.celery)
+        # All this lives as long as the worker: no child looks through it whenever it collects garbage.
+        gc.freeze()
 
     @cached_property
     def publisher(self) -> Publisher | MockBus:

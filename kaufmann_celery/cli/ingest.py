@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -48,6 +49,8 @@ def ingester(ctx: click.Context, topics: str | None, group: str | None, until_en
         raise ConfigError(f"{NO_HANDLERS}; all events would be committed as ones that nobody wants")
     running = kaufmann.ingester(until_end=until_end)
     signals.stop_by(running)
+    # All this lives as long as the process: it is not looked through whenever garbage is collected.
+    gc.freeze()
     running.run()
     if not running.is_over:
         # What is left waits for a service that is away, and must not hold up the end.

@@ -105,7 +105,7 @@ class SchemaRegistry:
         if cached is not None and self._clock() < cached[1]:
             return cached[0]
         try:
-            found = self._get_schema(f"/subjects/{_quoted(subject)}/versions/latest", _unregistered(subject))
+            found = self._get_schema(_latest_of(subject), _unregistered(subject))
         except UnavailableError:
             if cached is None:
                 raise
@@ -117,6 +117,11 @@ class SchemaRegistry:
             raise
         self._latest[subject] = (found, self._clock() + self._latest_ttl)
         return found
+
+    def is_missing(self, subject: str) -> bool:
+        """Return whether the registry said a moment ago that it has no such subject. Does not block."""
+        missing_until = self._misses.get(_latest_of(subject))
+        return missing_until is not None and self._clock() < missing_until
 
     def references_of(self, schema: RegisteredSchema) -> list[Any]:
         """The schemas that it refers to, dependencies first, each once."""
@@ -210,6 +215,11 @@ class SchemaRegistry:
             self._misses[path] = self._clock() + self._miss_ttl
         _raise_for(answer, what)
         return _registered(answer, schema_id)
+
+
+@lru_cache(maxsize=1000)
+def _latest_of(subject: str) -> str:
+    return f"/subjects/{_quoted(subject)}/versions/latest"
 
 
 @lru_cache(maxsize=1000)

@@ -52,8 +52,11 @@ class AvroTranscoder:
 
     def latest(self, name: str, topic: str) -> RegisteredSchema | None:
         """Return the latest schema of the event's subject, None without. Raises `EncodeError`, `UnavailableError`."""
-        found = (self._latest(subject) for subject in self._subjects.of(name, topic, EncodeError))
-        return next((one for one in found if one is not None), None)
+        for subject in self._subjects.of(name, topic, EncodeError):
+            # Asked for each error event, and mostly in vain where a service has no schema for them.
+            if not self._registry.is_missing(subject) and (found := self._latest(subject)) is not None:
+                return found
+        return None
 
     def references_of(self, schema: RegisteredSchema) -> list[Any]:
         """Return the schemas that it refers to, dependencies first."""
