@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from kaufmann_celery.errors import DecodeError, UnavailableError
-from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Claimed, Turn, claims
 from kaufmann_celery.partitions.ahead import DecodesAhead
 from kaufmann_celery.partitions.owned import Guarded, OwnedPartition
 from kaufmann_celery.partitions.pending import Decodes, GoneRecord, Pending
-from kaufmann_celery.tasks import envelope
-from kaufmann_celery.tasks.celery_out import CeleryOut, Envelope, TaskMessage
+from kaufmann_celery.tasks.celery_out import CeleryOut
 from kaufmann_celery.tasks.envelope import Decoded
 from kaufmann_celery.tasks.grouping import Grouping
+from kaufmann_celery.tasks.parts import Part, parts_of
 from kaufmann_celery.tasks.reruns import Reruns
 from kaufmann_celery.tasks.watchdog import Watchdog
 
@@ -33,19 +30,8 @@ if TYPE_CHECKING:
 #: Records looked at per turn, so that skipping a million does not keep the loop from settling.
 _RECORDS_PER_TURN = 5000
 
-
-@dataclass(slots=True)
-class _Part:
-    """Events of one partition that go into one task."""
-
-    owned: OwnedPartition
-    handler: Handler
-    events: list[Pending] = field(default_factory=list)
-    #: Among all tasks sent; 0 = not yet.
-    number: int = 0
-
-
-_NOTHING: tuple[Callable[[], None], Sequence[_Part]] = (lambda: None, ())
+#: No tasks are on their way to the broker.
+_NOTHING: tuple[Callable[[], None], Sequence[Part]] = (lambda: None, ())
 
 
 class Dispatcher:
@@ -78,10 +64,13 @@ class Dispatcher:
 
     def heard(self, owned: OwnedPartition, turn: Turn) -> None:
         """Note what the ledger says of events that were dispatched."""
+        begun: dict[int, Pending] = {}
         for offset in (*turn.outcomes, *turn.settled):
             if pending := owned.pending.get(offset):
                 pending.reported = True
-                self._watchdog.begun(pending)
+                begun[pending.sent_number] = pending
+        for pending in begun.values():
+            self._watchdog.begun(pending)
         for raised in turn.raised:
             if pending := owned.raised(raised):
                 self.reruns.ended(owned, pending, raised, (raised.due_ms - turn.now_ms) / 1000)
@@ -214,12 +203,13 @@ class Dispatcher:
     def _send(self, partitions: Sequence[OwnedPartition]) -> None:
         now = time.monotonic()
         outstanding = sum(owned.outstanding for owned in partitions)
-        self.holds = False
-        parts = [part for owned in partitions for part in self._parts(owned, outstanding, now)]
+        size = partial(self.grouping.size, outstanding=outstanding, now=now)
+        parts = [part for owned in partitions for part in parts_of(owned, size)]
+        self.holds = any(owned.ready for owned in partitions)
         if not parts:
             return
         try:
-            sent = self._celery.send([_message(part) for part in parts])
+            sent = self._celery.send([part.message() for part in parts])
         except UnavailableError:
             for part in parts:
                 part.owned.ready.extend(part.events)
@@ -240,58 +230,3 @@ class Dispatcher:
             for part in parts:
                 part.owned.ready.extend(one for one in part.events if one.unsent(part.number))
             raise
-
-    def _parts(self, owned: OwnedPartition, outstanding: int, now: float) -> Iterator[_Part]:
-        """Split what is ready into tasks. One that ran before goes alone, so that its death is its own."""
-        for handler, group in _by_handler(owned.take_ready()):
-            for pending in group:
-                if pending.goes_alone and owned.lanes.admits(pending):
-                    yield _Part(owned, handler, [pending])
-            fresh = deque(pending for pending in group if not pending.goes_alone)
-            while fresh:
-                size = self.grouping.size(handler, outstanding, now)
-                if size == 0:
-                    owned.ready.extend(fresh)
-                    self.holds = True
-                    break
-                events = _in_order(owned, fresh, size)
-                if events:
-                    yield _Part(owned, handler, events)
-
-
-def _in_order(owned: OwnedPartition, fresh: deque[Pending], size: int) -> list[Pending]:
-    """Take up to *size* events for one task; those that have to wait for others in their lanes are parked."""
-    events: list[Pending] = []
-    taken: Counter[str] = Counter()
-    while fresh and len(events) < size:
-        pending = fresh.popleft()
-        if owned.lanes.admits(pending, taken):
-            events.append(pending)
-            if pending.decoded.lane is not None:
-                taken[pending.decoded.lane] += 1
-    return events
-
-
-def _by_handler(ready: Iterable[Pending]) -> Iterable[tuple[Handler, list[Pending]]]:
-    groups: dict[str, tuple[Handler, list[Pending]]] = {}
-    for pending in ready:
-        handler = pending.decoded.handler
-        assert handler is not None, "an event without a handler is concluded, never dispatched"
-        groups.setdefault(handler.pattern, (handler, []))[1].append(pending)
-    return groups.values()
-
-
-def _message(part: _Part) -> TaskMessage:
-    owned, ledger = part.owned, part.owned.ledger
-    events = [
-        Envelope(one.offset, one.past, one.decoded.lane, _text(one), one.decoded.name, one.decoded.id)
-        for one in part.events
-    ]
-    topic, partition = owned.partition
-    return TaskMessage(part.handler, ledger.base, ledger.incarnation, ledger.tag, topic, partition, events)
-
-
-def _text(pending: Pending) -> str:
-    if pending.failure is None or pending.failure is pending.decoded.error:
-        return pending.decoded.text
-    return envelope.with_error(pending.decoded.text, type(pending.failure).__name__, str(pending.failure))

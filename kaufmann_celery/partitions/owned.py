@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from kafka import TopicPartition
@@ -17,6 +18,7 @@ from kaufmann_celery.partitions.watermark import Watermark
 
 #: Offsets read ahead of the loop, per partition, before the partition is paused; fewer where they are more bytes.
 _READ_AHEAD, _READ_AHEAD_BYTES = 600, 512 * 1024
+_WAITS = attrgetter("waiting")
 
 
 class OwnedPartition:
@@ -76,7 +78,7 @@ class OwnedPartition:
     @property
     def outstanding(self) -> int:
         """Events that hold a slot of `max_demand`."""
-        waiting = 0 if self.waiting_holds else sum(pending.waiting for pending in self.pending.values())
+        waiting = 0 if self.waiting_holds else sum(map(_WAITS, self.pending.values()))
         return len(self.pending) - waiting + len({*self.adopted, *(one.offset for one in self.decoded)})
 
     @property

@@ -52,11 +52,11 @@ class Pending:
     failure: Exception | None = field(default=None, repr=False)
     #: Its `on_error` was sent the failure.
     told: bool = False
+    #: The record's.
+    offset: int = field(init=False)
 
-    @property
-    def offset(self) -> int:
-        """The record's offset."""
-        return int(self.record.offset)
+    def __post_init__(self) -> None:
+        self.offset = int(self.record.offset)
 
     @property
     def goes_alone(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from queue import Empty
@@ -21,6 +21,7 @@ from kaufmann_celery.outputs.error_event import ErrorEvents
 from kaufmann_celery.outputs.failures import Failures
 from kaufmann_celery.partitions.commit_metadata import Committed, incarnation_of
 from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.tasks.celery_out import TaskMessage
 from kaufmann_celery.tasks.envelope import Decoded
 from tests.unit import test_avro_reading as registries
 from tests.unit.ledger_in_memory import InMemory, adopting, event, fetch, handler, offsets_of, owned_by
@@ -251,3 +252,32 @@ def test_a_registry_that_is_away_is_asked_once_in_a_turn_and_for_another_partiti
     scene.take(*partitions)
 
     assert sum(len(owned.pending) for owned in partitions) == 2
+
+
+def test_tasks_that_the_broker_may_not_have_are_sent_again_but_for_those_that_run(
+    memory: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop goes on while the broker takes them, and hears in its next turn that it is away."""
+    scene, owned = Scene(max_demand=3), owned_by(memory)
+    answers = iter([UnavailableError(), None])
+    taken: list[list[int]] = []
+
+    def send(messages: Sequence[TaskMessage]) -> Callable[[], None]:
+        taken.append([event.offset for message in messages for event in message.events])
+
+        def sent() -> None:
+            if (error := next(answers)) is not None:
+                raise error
+
+        return sent
+
+    monkeypatch.setattr(scene.dispatcher._celery, "send", send)
+    fetch(owned, 3, 4, 5)
+    scene.take(owned)
+    owned.pending[3].reported, owned.pending[4].leased = True, True
+    with pytest.raises(UnavailableError):
+        scene.take(owned)
+    scene.take(owned)
+
+    assert taken == [[3, 4, 5], [5]]
+    assert (owned.pending[5].copies, owned.pending[5].sent_number) == (1, owned.pending[3].sent_number + 3)
