@@ -206,14 +206,14 @@ class TaskRun:
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event
         error.__traceback__ = from_the_handler_on(error.__traceback__)
-        said, about = (_label(event), type(error).__name__), _facts(event, "failed")
+        kind, said, about = type(error).__name__, message_of(error), _facts(event, "failed")
         if self.failures:
-            log_failure(log, "%s failed: %s", *said, error=error, extra=about)
+            log_failure(log, "%s failed: %s", _label(event), kind, error=error, said=said, extra=about)
         else:
             # It is raised by the task, and logged by Celery with its traceback.
-            log.error("%s failed: %s", *said, extra=about)
+            log.error("%s failed: %s", _label(event), kind, extra=about)
         self.failures.append(error)
-        return self._failed(unpacked, type(error).__name__, message_of(error), attempts=event.attempt)
+        return self._failed(unpacked, kind, said, attempts=event.attempt)
 
     def _failed(self, unpacked: envelope.Unpacked, error_type: str, message: str, *, attempts: int) -> Outcome:
         """Return the outcome of an event that failed for good, after `on_error` has seen it."""

@@ -18,6 +18,10 @@ _PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 #: Stacks whose text is kept; when there are more, none is.
 _MOST = 200
 
+#: Modules that Python leaves out where it prints what was raised; and what it prints more of than a line.
+_PLAIN = ("builtins", "__main__")
+_OF_MORE_LINES = (BaseExceptionGroup, SyntaxError)
+
 _Place = tuple[tuple[CodeType, int], ...]
 _stacks: dict[_Place, str] = {}
 
@@ -31,23 +35,24 @@ def from_the_handler_on(trace: TracebackType | None) -> TracebackType | None:
 
 
 def log_failure(
-    log: logging.Logger, message: str, *args: object, error: BaseException, extra: Mapping[str, Any]
+    log: logging.Logger, message: str, *args: object, error: BaseException, said: str, extra: Mapping[str, Any]
 ) -> None:
-    """Log *message* at ERROR with the traceback of *error*, as `log.error(…, exc_info=error)` does."""
+    """Log *message* at ERROR with the traceback of *error*, whose text is *said*; as `log.error(…, exc_info=error)`."""
     if log.isEnabledFor(logging.ERROR):
         info = (type(error), error, error.__traceback__)
         record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, args, info, extra=extra)
         # What a formatter takes in place of its own, where it is there.
-        record.exc_text = _text(error)
+        record.exc_text = _text(error, said)
         log.handle(record)
 
 
-def _text(error: BaseException) -> str | None:
-    """Return what Python prints of *error*, None where that is more than a stack and what was raised."""
-    if error.__context__ is not None or isinstance(error, BaseExceptionGroup):
+def _text(error: BaseException, said: str) -> str | None:
+    """Return what Python prints of *error*, None where that is more than a stack and one line."""
+    if error.__context__ is not None or hasattr(error, "__notes__") or isinstance(error, _OF_MORE_LINES):
         return None
-    raised = "".join(traceback.format_exception_only(error)).rstrip("\n")
-    return f"{_stack(error.__traceback__)}{raised}"
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ in _PLAIN else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{_stack(error.__traceback__)}{name}: {said}" if said else f"{_stack(error.__traceback__)}{name}"
 
 
 def _stack(trace: TracebackType | None) -> str:

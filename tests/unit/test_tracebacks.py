@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from kaufmann_celery.errors import message_of
 from kaufmann_celery.worker import tracebacks
 from kaufmann_celery.worker.tracebacks import log_failure
 
@@ -60,6 +61,23 @@ def raised_by(call: Callable[[], None]) -> BaseException:
     raise AssertionError("it does not fail")
 
 
+def fails_with_a_suggestion() -> None:
+    "text".uper()  # type: ignore[attr-defined] # that is the failure
+
+
+class OddError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def fails_oddly() -> None:
+    raise OddError
+
+
+def log_of(error: BaseException, message: str = "failed", *args: object) -> None:
+    log_failure(log, message, *args, error=error, said=message_of(error), extra={"action": "failed"})
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -71,6 +89,8 @@ def raised_by(call: Callable[[], None]) -> BaseException:
         fails_with_a_note,
         fails_in_a_group,
         fails_deep,
+        fails_with_a_suggestion,
+        fails_oddly,
         lambda: compile("1 +", "service.py", "exec"),
     ],
 )
@@ -79,7 +99,7 @@ def test_it_is_printed_as_python_prints_it_each_time(
 ) -> None:
     for _ in range(2):
         error = raised_by(call)
-        log_failure(log, "%s failed", "order.placed", error=error, extra={"action": "failed"})
+        log_of(error, "%s failed", "order.placed")
         record = caplog.records[-1]
         printed = "".join(traceback.format_exception(error)).rstrip("\n")
 
@@ -90,7 +110,7 @@ def test_it_is_printed_as_python_prints_it_each_time(
 
 def test_two_failures_of_one_place_say_each_what_was_raised(caplog: pytest.LogCaptureFixture) -> None:
     for what in ("first", "second"):
-        log_failure(log, "failed", error=raised_by(partial(fails, what)), extra={})
+        log_of(raised_by(partial(fails, what)))
 
     assert [str(record.exc_text).splitlines()[-1] for record in caplog.records] == [
         "ValueError: first", "ValueError: second",
@@ -103,7 +123,7 @@ def test_no_more_stacks_are_kept_than_there_is_room_for(
 ) -> None:
     monkeypatch.setattr(tracebacks, "_MOST", 2)
     for depth in range(5):
-        log_failure(log, "failed", error=raised_by(partial(fails_deep, depth)), extra={})
+        log_of(raised_by(partial(fails_deep, depth)))
 
     assert len(caplog.records) == 5
     assert len(tracebacks._stacks) <= 2
@@ -111,6 +131,6 @@ def test_no_more_stacks_are_kept_than_there_is_room_for(
 
 def test_nothing_is_said_where_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.CRITICAL, "a-service"):
-        log_failure(log, "failed", error=raised_by(lambda: fails("x")), extra={})
+        log_of(raised_by(lambda: fails("x")))
 
     assert caplog.records == []
