@@ -55,7 +55,8 @@ class Transcoders:
                 elif not is_known:
                     misfit = error
             else:
-                if found is not None:
+                # An event with a schema in one format is of another only where it says so: by meta, or a schema's id.
+                if found is not None and (knows or not is_known or found.meta or found.schema_id):
                     return found
             is_known |= knows
         raise misfit or DecodeError(f"the value is in none of the formats of transcoders: {', '.join(self._tried)}")

@@ -41,7 +41,7 @@ from pathlib import Path
 
 from kafka.producer import KafkaProducer
 from kafka.producer.transaction_manager import TransactionManager
-from kaufmann_celery import Kaufmann, Output
+from kaufmann_celery import Kaufmann, Output, look
 from kaufmann_celery.ledger import OwnerLedger
 
 kaufmann = Kaufmann("NAME")
@@ -85,7 +85,22 @@ watched(KafkaProducer, "send", after="sending")
 watched(TransactionManager, "begin_commit", before="written", after="committing")
 watched(OwnerLedger, "_turned", after="heard")
 watched(OwnerLedger, "settle", before="committed", after="settled")
-watched(OwnerLedger, "forget", before="forgetting", after="forgotten")
+watched(OwnerLedger, "_forget_call", before="forgetting")
+asked = look.forgets
+
+
+def forgets(covered):
+    answers = asked(covered)
+
+    def heard():
+        found = answers()
+        fault("forgotten" if found else None)
+        return found
+
+    return heard
+
+
+look.forgets = forgets
 """
 
 

@@ -107,7 +107,8 @@ class TestWhichFormat:
         assert scene.read(b"\x06A-1", "order.placed", {}) == ({"id": "A-1"}, {})
 
     @pytest.mark.parametrize(
-        "value", [b"", b"\x06A-1x", b"[1]", b"{", b'{"id": "A-1"} x', b"\x00\x00\x00\x00\x09\x06A-1"]
+        "value",
+        [b"", b"\x06A-1x", b"[1]", b"{", b"{}", b'{"id": "A-1"}', b'{"id": "A-1"} x', b"\x00\x00\x00\x00\x09\x06A-1"],
     )
     def test_what_no_format_reads_is_said_by_the_one_that_has_a_schema(self, scene: Scene, value: bytes) -> None:
         with pytest.raises(DecodeError, match="is not of schema placed"):
