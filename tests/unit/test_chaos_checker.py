@@ -357,6 +357,9 @@ class TestOrder:
         evidence.incidents.append(fault("child-freeze", 8.15, frozen=[21], ended=START + 21.0))
 
         assert off(evidence) == {}
+        # Nor where it dies soon after.
+        evidence.incidents.append(fault("child-kill", 23.0, killed=[21]))
+        assert off(evidence) == {}
 
     def test_one_that_killed_its_process_ran_until_then(self) -> None:
         """What the next one may have waited for is its error event, a few milliseconds later."""

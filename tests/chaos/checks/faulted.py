@@ -77,11 +77,11 @@ class Faulted:
 
     def effective_end(self, run: Run) -> float:
         """Return when a run stopped doing anything that counts: what a zombie does after its lease does not."""
-        interruption = self.interruption(run)
-        ends = [run.ended] if run.ended is not None else []
-        if interruption is not None and (run.ended is None or interruption.kind == "freeze"):
-            ends.append(interruption.at)
-        return max(run.started, min(ends, default=float("inf")))
+        interruptions = [self.interruption(run)] if run.ended is None else []
+        # Also where its process died after it woke.
+        interruptions.append(self._freeze_of(run, self._reported_by(run)))
+        ended = float("inf") if run.ended is None else run.ended
+        return max(run.started, min([ended, *(one.at for one in interruptions if one is not None)]))
 
     def _freeze_of(self, run: Run, until: float) -> Interruption | None:
         lease_s = self._setting.lease_s
