@@ -19,6 +19,8 @@ from kaufmann_celery.tasks.celery_app import queue_named
 
 #: Tasks per round trip.
 _BATCH = 500
+#: Events that the broker has sooner than another thread is told of them.
+_FEW = 100
 #: Names that Flower shows of one task.
 _SHOWN = 10
 
@@ -120,6 +122,8 @@ class CeleryOut:
             with ExitStack() as stack:
                 stack.enter_context(batch)
                 self._send_each(producer, messages)
+                if sum(len(message.events) for message in messages) < _FEW:
+                    return lambda: None
                 self._flushing = self._thread.submit(batch.flush)
                 return partial(self._await, self._flushing, stack.pop_all())
 
