@@ -70,6 +70,7 @@ MUTATIONS = (
         ),
         ("worker-freeze", "worker-kill"),
         (_REPEATS,),
+        events=15_000,
     ),
     Mutation(
         "watchdog",
@@ -89,6 +90,7 @@ MUTATIONS = (
         ),
         ("redis-emptied-and-ingester-kill",),
         (_REPEATS, _COMMITS),
+        events=15_000,
     ),
     Mutation(
         "metadata written",
