@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from kaufmann_celery.registry.named_types import NAMED
 from kaufmann_celery.transcoders.avro_check import Check, Checks, Mismatch
 from kaufmann_celery.transcoders.avro_parse import kind_of, resolved
 
@@ -33,7 +34,6 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "record": (dict,),
     "error": (dict,),
 }
-_NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
 _MISSING: Final = object()
 
 #: Puts into a container, under a key, what is to be written of the value there.
@@ -136,7 +136,7 @@ class _Builder:
         if kind == "array" and copy is None:
             copy = _as_list
         return _Branch(
-            name=schema["name"] if kind in _NAMED else kind,
+            name=schema["name"] if kind in NAMED else kind,
             kind=kind,
             copy=copy,
             exact=self._exact.build(schema)[1],

@@ -20,7 +20,7 @@ from kaufmann_celery.registry.client import SchemaRegistry
 from tests.chaos import journal
 from tests.chaos.evidence import Evidence, Setting
 from tests.chaos.faults import Faults
-from tests.chaos.kafka_evidence import committed_and_end, read_commits, read_generations, read_published, read_sent
+from tests.chaos.kafka_evidence import committed_and_end, read_group, read_published, read_sent
 from tests.chaos.options import Options
 from tests.chaos.outstanding import OutstandingPoller
 from tests.chaos.production import SCHEMA, SUBJECTS, Production
@@ -210,12 +210,13 @@ def _evidence(options: Options, stack: ChaosStack) -> Evidence:
     topic, out, errors = _topics(options)
     with (options.directory / "journal").open() as lines:
         runs, shift = journal.read(lines)
+    committed, generations = read_group(stack.kafka_data, options.service, topic)
     return Evidence(
         setting=Setting(delivery=options.delivery, ordering=options.ordering),
         sent=read_sent(stack.brokers, topic),
         published=[*read_published(stack.brokers, out), *read_published(stack.brokers, errors)],
-        commits=read_commits(stack.kafka_data, options.service, topic),
-        generations=read_generations(stack.kafka_data, options.service),
+        commits=committed,
+        generations=generations,
         runs=runs,
         clock_shift_s=shift,
     )

@@ -39,29 +39,25 @@ def read_published(brokers: str, topic: str) -> list[Published]:
     return [_published(record) for record in _records(brokers, topic)]
 
 
-def read_commits(data: Path, group: str, topic: str) -> list[Commit]:
-    """Return the commits of *group* for *topic*, in the order in which they took effect, from the broker's *data*.
+def read_group(data: Path, group: str, topic: str) -> tuple[list[Commit], list[int]]:
+    """Return from the broker's *data* the commits of *group* for *topic*, and the group's generations.
 
-    A commit within a transaction takes effect when that is committed, which only the log on disk tells.
+    Each in the order in which they took effect. A commit within a transaction does so when that is committed, which
+    only the log on disk tells.
     """
-    found = []
+    found: list[Commit] = []
+    generations: list[int] = []
     for directory in sorted(data.glob(f"{_OFFSETS}-*")):
         for record in read_partition(directory):
-            key = commits.parse_key(record.key or b"")
-            if key is not None and record.value is not None and (key.group, key.topic) == (group, topic):
+            if record.key is None or record.value is None:
+                continue
+            key = commits.parse_key(record.key)
+            if key is not None and (key.group, key.topic) == (group, topic):
                 offset, metadata = commits.parse_value(record.value)
                 found.append(Commit(key.partition, offset, metadata, record.at))
-    return found
-
-
-def read_generations(data: Path, group: str) -> list[int]:
-    """Return the group's generations in the order in which the broker wrote them down in *data*."""
-    return [
-        commits.parse_generation(record.value)
-        for directory in sorted(data.glob(f"{_OFFSETS}-*"))
-        for record in read_partition(directory)
-        if record.value is not None and commits.parse_group(record.key or b"") == group
-    ]
+            elif commits.parse_group(record.key) == group:
+                generations.append(commits.parse_generation(record.value))
+    return found, generations
 
 
 def committed_and_end(brokers: str, group: str, topic: str) -> tuple[int, int]:
