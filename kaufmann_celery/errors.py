@@ -89,9 +89,19 @@ class Retry(Exception):
         self.countdown = countdown.total_seconds() if isinstance(countdown, timedelta) else countdown
 
 
+#: To these Python adds what may have been meant.
+_SUGGESTING = (AttributeError, NameError)
+
+
 def message_of(error: BaseException) -> str:
     """Return the error's message as text that can be printed and sent, whatever the exception's class makes of it."""
+    is_plain = type(error).__str__ is BaseException.__str__ and not isinstance(error, _SUGGESTING)
+    is_text = is_plain and len(error.args) == 1 and type(error.args[0]) is str
+    text = error.args[0] if is_text else _printed(error)
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _printed(error: BaseException) -> str:
     from traceback import TracebackException
 
-    text = str(TracebackException(type(error), error, None))  # `str(error)` may itself raise
-    return text.encode(errors="backslashreplace").decode()
+    return str(TracebackException(type(error), error, None))  # `str(error)` may itself raise

@@ -29,10 +29,10 @@ from kaufmann_celery.outputs.metadata import Cause
 from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.retries import as_ours, cause_of
+from kaufmann_celery.worker.failure_log import FailureLog, from_the_handler_on
 from kaufmann_celery.worker.insisting import insist
 from kaufmann_celery.worker.leases import KeptLease
 from kaufmann_celery.worker.runtime import WorkerRuntime, this_runner
-from kaufmann_celery.worker.tracebacks import from_the_handler_on, log_failure
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +63,12 @@ class TaskRun:
     ledger: RunLedger
     topic: str
     partition: int
-    failures: list[BaseException] = field(default_factory=list)
+    #: The first handler's, of those that failed for good.
+    failure: BaseException | None = None
     #: What became of the others, in words, each with how many.
     became: Counter[str] = field(default_factory=Counter)
+    _failures: FailureLog = field(default_factory=FailureLog)
+    _failed_events: int = 0
     _reports: list[Report] = field(default_factory=list)
     #: Held where another thread might take them at the same time.
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -95,6 +98,7 @@ class TaskRun:
                 self._run_all(mine, kept)
             finally:
                 # Also when a handler leaves by `sys.exit`: what ran before it has been handled.
+                self._failures.write()
                 if self._reports:
                     self._report(kept, last=len(mine) == self._done)
 
@@ -119,6 +123,7 @@ class TaskRun:
             self._reports.append(report)
 
     def _report(self, kept: KeptLease, *, last: bool, wakes: bool = True) -> None:
+        self._failures.write()
         text, reports = self._wake_text() if wakes else "", self._take_reports()
         if insist(lambda: self._send(kept, reports, last=last, text=text)):
             self._stopped |= self._unreported
@@ -132,6 +137,7 @@ class TaskRun:
         # Held until the ledger has answered: what it has not heard of is the run's own again.
         with self._lock:
             if self._reports and not self._unreported:
+                self._failures.write()
                 self._send(kept, self._reports, last=False, text=wake_text(self.ledger.base))
                 self._reports = []
 
@@ -158,7 +164,7 @@ class TaskRun:
         return text
 
     def _run_one(self, given: Given, text: str) -> Report:
-        failed = len(self.failures)
+        failed = self._failed_events
         unpacked = envelope.unpack(text, Position(self.topic, self.partition, given.offset), given.attempt)
         if unpacked.error is not None:
             # This dispatch is for `on_error` alone: the runs that failed came before it.
@@ -170,7 +176,7 @@ class TaskRun:
         self._handled += 1
         if given.lane is not None:
             self._unreported.add(given.lane)
-            if report.retry_in is not None or len(self.failures) > failed:
+            if report.retry_in is not None or self._failed_events > failed:
                 self._stopped.add(given.lane)
         return report
 
@@ -206,13 +212,10 @@ class TaskRun:
     def _failure(self, unpacked: envelope.Unpacked, error: Exception) -> Outcome:
         event = unpacked.event
         error.__traceback__ = from_the_handler_on(error.__traceback__)
-        kind, said, about = type(error).__name__, message_of(error), _facts(event, "failed")
-        if self.failures:
-            log_failure(log, "%s failed: %s", _label(event), kind, error=error, said=said, extra=about)
-        else:
-            # It is raised by the task, and logged by Celery with its traceback.
-            log.error("%s failed: %s", _label(event), kind, extra=about)
-        self.failures.append(error)
+        kind, said = type(error).__name__, message_of(error)
+        self._failures.add(event, error, said)
+        self._failed_events += 1
+        self.failure = self.failure or error
         return self._failed(unpacked, kind, said, attempts=event.attempt)
 
     def _failed(self, unpacked: envelope.Unpacked, error_type: str, message: str, *, attempts: int) -> Outcome:

@@ -6,6 +6,7 @@ the same.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from kaufmann_celery.registry.client import SchemaNotFound
 from kaufmann_celery.transcoders import headers as headers_of_ours
 from kaufmann_celery.transcoders import tagged_json
 from kaufmann_celery.transcoders.transcoder import Written
+
+_NAMESPACE = uuid.NAMESPACE_URL.bytes
 
 
 class Writes(Protocol):
@@ -46,6 +49,8 @@ class Composer:
         self._metadata = Metadata(config)
         self._topics = Topics(config)
         self._partitions = Partitions(config)
+        #: What marks a record as this service's own.
+        self.marked: Headers = ((headers_of_ours.EMITTER, config.service.encode()),)
 
     def plain(self, writer: Writes | None = None) -> Composer:
         """Return one that calls no function of the service's own, and has another *writer* if given."""
@@ -60,7 +65,6 @@ class Composer:
         cause: Cause = NO_CAUSE,
         emitter: bool = True,
         bounded: bool = True,
-        kind: str = "output",
     ) -> list[OutRecord]:
         """Return the records of one output, one for each topic.
 
@@ -68,21 +72,29 @@ class Composer:
         `max_event_bytes`. Raises `EncodeError`, `EventTooLarge`, or `UnavailableError` where the registry is away.
         """
         check(output)
-        meta = self._metadata.of(output, message_id, now, cause)
-        further = cause.headers + headers_of(output.headers)
+        headers = headers_of(output.headers)
         if emitter:
-            further += ((headers_of_ours.EMITTER, self._config.service.encode()),)
-        key = f"{output.name}#{output.key}" if output.key is not None else output.name
+            headers += self.marked
+        records = self.unchecked(output, headers, message_id=message_id, now=now, cause=cause)
+        if bounded and sum(record.size for record in records) > self._config.max_event_bytes:
+            raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
+        return records
+
+    def unchecked(
+        self, output: Output, headers: Headers, *, message_id: str, now: datetime, cause: Cause, kind: str = "output"
+    ) -> list[OutRecord]:
+        """Return the records of an output whose fields are as they should be, with *headers* instead of its own."""
+        meta = self._metadata.of(output, message_id, now, cause)
+        further = cause.headers + headers
+        key = (f"{output.name}#{output.key}" if output.key is not None else output.name).encode()
         moment_ms = int(now.timestamp() * 1000)
         targets = list(self._targets(output, cause))
         chosen = any(partition is None for _, partition in targets)
         number = self._partitions.spread(output, meta) if chosen else 0
         records = []
         for topic, partition in targets:
-            value, headers = self._encode(output, topic, meta)
-            records.append(OutRecord(topic, key.encode(), value, headers + further, moment_ms, partition, number, kind))
-        if bounded and sum(record.size for record in records) > self._config.max_event_bytes:
-            raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
+            value, written = self._encode(output, topic, meta)
+            records.append(OutRecord(topic, key, value, written + further, moment_ms, partition, number, kind))
         return records
 
     def topics(self, output: Output) -> Sequence[str]:
@@ -140,8 +152,14 @@ def collect(returned: Any) -> list[Output]:
 
 
 def message_id_of(incarnation: str, position: object, index: int) -> str:
-    """Return the same id whenever the same event emits its output number *index*."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"kaufmann:{incarnation}/{position}/{index}"))
+    """Return the same id whenever the same event emits its output number *index*.
+
+    A UUID of version 5, as RFC 9562 has it; `uuid.uuid5` takes three times as long.
+    """
+    name = f"kaufmann:{incarnation}/{position}/{index}".encode()
+    text = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 def utc_now() -> datetime:

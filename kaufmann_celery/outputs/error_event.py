@@ -85,12 +85,13 @@ class ErrorEvents:
 
     def _composed(self, failed: FailedEvent, message_id: str, now: datetime) -> list[OutRecord]:
         cause = Cause.known(failed.meta, event_id(failed.meta, failed.position), failed.headers)
+        headers = failure_headers(failed, self._config.consumer_group) + self._composer.marked
         for composer in self._composers:
             with suppress(EventError):
                 for output in self._outputs(failed, composer):
                     with suppress(EventError):
-                        return composer.compose(
-                            output, message_id=message_id, now=now, cause=cause, bounded=False, kind="error"
+                        return composer.unchecked(
+                            output, headers, message_id=message_id, now=now, cause=cause, kind="error"
                         )
         return []
 
@@ -98,18 +99,16 @@ class ErrorEvents:
         """Yield what to try: as the schema asks, without what failed, and last as JSON."""
         name, error_topic = ERROR_PREFIX + failed.name, self._config.error_topic
         topics = (error_topic,) if error_topic else composer.topics(Output(failed.name, failed.payload))
-        headers = failure_headers(failed, self._config.consumer_group)
 
         def output(payload: dict[str, Any], form: str) -> Output:
-            return Output(name, payload, topic=topics, reply=True, headers=headers, format=form)
+            return Output(name, payload, topic=topics, reply=True, format=form)
 
         whole = _facts(failed)
-        bare = {**whole, "message_payload": None}
         if fields := [field for field in self._fields(name, topics[0]) if field in whole]:
-            for known in ({**whole, "message_payload": failed.payload}, whole, bare):
+            for known in ({**whole, "message_payload": failed.payload}, whole, _bare(whole)):
                 yield output({key: known[key] for key in fields}, "avro")
         yield output(whole, "json")
-        yield output(bare, "json")
+        yield output(_bare(whole), "json")
 
     def _fields(self, name: str, topic: str) -> tuple[str, ...]:
         """Return the payload's field names in the Avro schema of the error event; none without one."""
@@ -138,18 +137,18 @@ def payload_fields(schema: Any) -> tuple[str, ...]:
 
 def failure_headers(failed: FailedEvent, group: str) -> Headers:
     """Return the headers that every error event and dead letter carries."""
-    facts = {
-        "kaufmann-original-topic": failed.position.topic,
-        "kaufmann-original-partition": str(failed.position.partition),
-        "kaufmann-original-offset": str(failed.position.offset),
-        "kaufmann-original-timestamp": str(failed.timestamp_ms),
-        "kaufmann-group": group,
-        "kaufmann-error-type": failed.error_type,
-        "kaufmann-error-message": failed.error[:_MOST_MESSAGE],
-        "kaufmann-attempts": str(failed.attempts),
-    }
-    headers = tuple((name, value.encode()) for name, value in facts.items())
-    return (*headers, ("kaufmann-original-key", (failed.raw_key or b"")[:_MOST_KEY]))
+    topic, partition, offset = failed.position
+    return (
+        ("kaufmann-original-topic", topic.encode()),
+        ("kaufmann-original-partition", b"%d" % partition),
+        ("kaufmann-original-offset", b"%d" % offset),
+        ("kaufmann-original-timestamp", b"%d" % failed.timestamp_ms),
+        ("kaufmann-group", group.encode()),
+        ("kaufmann-error-type", failed.error_type.encode()),
+        ("kaufmann-error-message", failed.error[:_MOST_MESSAGE].encode()),
+        ("kaufmann-attempts", b"%d" % failed.attempts),
+        ("kaufmann-original-key", (failed.raw_key or b"")[:_MOST_KEY]),
+    )
 
 
 def dead_letter(config: Config, record: Any, failed: FailedEvent, *, cut: bool = False) -> OutRecord | None:
@@ -183,6 +182,10 @@ def _facts(failed: FailedEvent) -> dict[str, Any]:
         "attempts": failed.attempts,
         "position": str(failed.position),
     }
+
+
+def _bare(whole: Mapping[str, Any]) -> dict[str, Any]:
+    return {**whole, "message_payload": None}
 
 
 def _key_of(record: Any, *, cut: bool) -> bytes | None:

@@ -53,8 +53,8 @@ class EventTask(Task):
         ledger = RunLedger(runtime.ledger, base, incarnation, run_id(self.request.id), lease, tag)
         run = TaskRun(runtime, self.handler, ledger, topic, partition)
         run.run([Given(*event) for event in events], texts)
-        if run.failures:
-            raise run.failures[0]
+        if run.failure is not None:
+            raise run.failure
         return ", ".join(f"{many} {what}" for what, many in run.became.items()) or "nothing to do: already run"
 
 
