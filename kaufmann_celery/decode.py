@@ -69,7 +69,6 @@ class Decoder:
 
     def _decode(self, record: Any) -> Decoded | None:
         headers = headers_of_ours.headers_of(record)
-        position = Position(record.topic, record.partition, record.offset)
         name: str | None = None
         key: str | None = None
         try:
@@ -77,14 +76,13 @@ class Decoder:
             handler = None if name is None else self._judged(name, headers)
             if name is not None and handler is None:
                 return None
-            return self._read(record, headers, position, name, key, handler)
+            return self._read(record, headers, name, key, handler)
         except EventError as error:
-            return self._failed(record, headers, position, name, key, error)
+            return self._failed(record, headers, name, key, error)
 
     def _read(
-        self, record: Any, headers: Headers, position: Position, name: str | None, key: str | None,
-        handler: Handler | None,
-    ) -> Decoded | None:  # fmt: skip
+        self, record: Any, headers: Headers, name: str | None, key: str | None, handler: Handler | None
+    ) -> Decoded | None:
         if record.value is None:
             raise DecodeError("the record has no value (a tombstone)")
         size = len(record.value) + len(record.key or b"") + headers_of_ours.size_of(headers)
@@ -100,11 +98,11 @@ class Decoder:
             handler = self._judged(name, headers)
             if handler is None:
                 return None
-        return self._decoded(record, headers, position, name, key, meta, read.payload, handler)
+        return self._decoded(record, headers, name, key, meta, read.payload, handler)
 
     def _decoded(
-        self, record: Any, headers: Headers, position: Position, name: str, key: str | None, meta: Meta,
-        payload: Payload, handler: Handler | None, error: EventError | None = None,
+        self, record: Any, headers: Headers, name: str, key: str | None, meta: Meta, payload: Payload,
+        handler: Handler | None, error: EventError | None = None,
     ) -> Decoded:  # fmt: skip
         said = [type(error).__name__, str(error)] if error else None
         text = envelope.pack(
@@ -120,29 +118,22 @@ class Decoder:
         lane = None
         if self._ordering is not None:
             event = None if error else lambda: envelope.event_of(
-                name, position, key=key, timestamp_ms=record.timestamp, headers=headers, meta=meta, payload=payload
+                name, Position(record.topic, record.partition, record.offset), key=key,
+                timestamp_ms=record.timestamp, headers=headers, meta=meta, payload=payload,
             )  # fmt: skip
             lane = self._ordering.lane(handler, key, event)
-        return Decoded(name, handler, text, envelope.event_id(meta, position), meta, key, error, lane)
+        return Decoded(name, handler, text, meta, key, error, lane)
 
-    def _failed(
-        self,
-        record: Any,
-        headers: Headers,
-        position: Position,
-        name: str | None,
-        key: str | None,
-        error: EventError,
-    ) -> Decoded:
+    def _failed(self, record: Any, headers: Headers, name: str | None, key: str | None, error: EventError) -> Decoded:
         raw = record.value if record.value is not None and len(record.value) <= self._max_bytes else None
         known = name if name and _is_name(name) else UNKNOWN
         handler = self._wanted(known, headers)
         try:
             meta = _meta_header(dict(headers))
-            return self._decoded(record, headers, position, known, key, meta, raw, handler, error)
+            return self._decoded(record, headers, known, key, meta, raw, handler, error)
         except EventError:
             # The header itself is what is wrong, or nests too deep to travel.
-            return self._decoded(record, headers, position, known, key, {}, raw, handler, error)
+            return self._decoded(record, headers, known, key, {}, raw, handler, error)
 
     def _judged(self, name: str, headers: Headers) -> Handler | None:
         """Return the handler that wants an event of *name*; raise `DecodeError` where that can be no name."""

@@ -188,8 +188,7 @@ class Dispatcher:
         error = DecodeError("the record is gone (compacted, or past its retention) before its event was finished")
         topic, partition = owned.partition
         record = GoneRecord(topic, partition, offset)
-        position = str(owned.position_of(offset))
-        return Pending(record, Decoded("unknown", None, "", position, error=error), failure=error)
+        return Pending(record, Decoded("unknown", None, "", error=error), failure=error)
 
     def _conclude(self, owned: OwnedPartition) -> None:
         for pending in owned.take_ready():

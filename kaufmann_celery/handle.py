@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from kaufmann_celery.errors import EventTooLarge, message_of
 from kaufmann_celery.event import ErrorEvent, Event, Output, Position
@@ -26,8 +26,9 @@ from kaufmann_celery.ledger.wake import wake_text
 from kaufmann_celery.outputs.composing import collect, message_id_of, utc_now
 from kaufmann_celery.outputs.error_event import FailedEvent
 from kaufmann_celery.outputs.metadata import Cause
-from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord
+from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.tasks import envelope
+from kaufmann_celery.tasks.given import Given
 from kaufmann_celery.tasks.retries import as_ours, cause_of
 from kaufmann_celery.worker.failure_log import FailureLog, from_the_handler_on
 from kaufmann_celery.worker.insisting import insist
@@ -40,18 +41,6 @@ log = logging.getLogger(__name__)
 _REPORT_EVERY_S = 0.05
 #: What `kaufmann.publish` emits inside a handler.
 emitting: ContextVar[list[Output] | None] = ContextVar("kaufmann_emitting", default=None)
-
-
-class Given(NamedTuple):
-    """One event of a task, besides its envelope."""
-
-    offset: int
-    d: int
-    #: Which run of the handler this is, from 1; and how many before it failed.
-    attempt: int = 1
-    failures: int = 0
-    #: Events of one number run one after the other.
-    lane: int | None = None
 
 
 @dataclass(slots=True)
@@ -185,8 +174,7 @@ class TaskRun:
         try:
             call = partial(_emitted, self.handler.function, event)
             outputs = self._timed(partial(self.runtime.handle_hooks.inside, event, call))
-            records = self._composed(outputs, event, first_index=0)
-            outcome = (Outcome(records) if records else HANDLED).encode()
+            outcome = Outcome(self._composed(outputs, event, first_index=0)).encode() if outputs else b""
         except Exception as raised:  # noqa: BLE001 - the handler's: it becomes the event's failure
             error = as_ours(raised)
             countdown = self.handler.options.retry.countdown(error, given.failures + 1)
@@ -262,6 +250,8 @@ def _emitted(function: Callable[[Any], Any], argument: Event | ErrorEvent) -> li
     token = emitting.set(emitted)
     try:
         returned = function(argument)
+        if returned is None:
+            return emitted
         if inspect.isasyncgen(returned):
             returned = _all_of(returned)
         if inspect.iscoroutine(returned):
@@ -273,6 +263,8 @@ def _emitted(function: Callable[[Any], Any], argument: Event | ErrorEvent) -> li
 
 def _in_rounds(events: list[tuple[Given, str]]) -> list[tuple[Given, str]]:
     """Return the first event of each lane, then the second of each: one report then does for many of them."""
+    if all(given.lane is None for given, _ in events):
+        return events
     seen: Counter[int | None] = Counter()
     rounds: list[int] = []
     for given, _ in events:

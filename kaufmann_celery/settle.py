@@ -202,4 +202,4 @@ def _log_failures(failed: Iterable[Entry]) -> None:
 
 def _label(entry: Entry) -> str:
     pending = entry.owned.pending.get(entry.offset)
-    return f"{pending.decoded.id if pending else ''} at {entry.owned.position_of(entry.offset)}".lstrip()
+    return f"{pending.id if pending else ''} at {entry.owned.position_of(entry.offset)}".lstrip()

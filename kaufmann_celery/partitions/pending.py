@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from kaufmann_celery.event import Position
 from kaufmann_celery.ledger import FIRST, Past
-from kaufmann_celery.tasks.envelope import Decoded
+from kaufmann_celery.tasks.envelope import Decoded, event_id
 
 
 class Decodes(Protocol):
@@ -57,6 +58,12 @@ class Pending:
 
     def __post_init__(self) -> None:
         self.offset = int(self.record.offset)
+
+    @property
+    def id(self) -> str:
+        """Return the event's id, as its handler sees it."""
+        record = self.record
+        return event_id(self.decoded.meta, Position(record.topic, record.partition, self.offset))
 
     @property
     def goes_alone(self) -> bool:

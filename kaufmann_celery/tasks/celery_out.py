@@ -14,28 +14,15 @@ from kombu.exceptions import BatchPublishError, OperationalError
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.handlers import Handler
-from kaufmann_celery.ledger import Past
 from kaufmann_celery.tasks.celery_app import queue_named
+from kaufmann_celery.tasks.given import Given, rows
 
 #: Tasks per round trip.
 _BATCH = 500
 #: Events that the broker has sooner than another thread is told of them.
 _FEW = 100
-#: Names that Flower shows of one task.
-_SHOWN = 10
-
-
-@dataclass(slots=True)
-class Envelope:
-    """One event as it goes into a task."""
-
-    offset: int
-    past: Past
-    lane: str | None
-    text: str = field(repr=False)
-    #: For people.
-    name: str = ""
-    id: str = ""
+#: Events that Flower names of one task.
+SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +36,11 @@ class TaskMessage:
     tag: str
     topic: str
     partition: int
-    events: Sequence[Envelope]
+    events: Sequence[Given]
+    #: Their envelopes.
+    texts: Sequence[str] = field(repr=False)
+    #: Name and id of the first `SHOWN`, for people.
+    shown: Sequence[str] = ()
 
     def task_id(self, group: str) -> str:
         """Return the id: the same for the same events sent again by *group*, another for a new run, as d is in it.
@@ -59,7 +50,7 @@ class TaskMessage:
         first, more = self.events[0], len(self.events) - 1
         whose = "" if group == self.topic else f"{group}/"
         company = f"+{more}" if more else ""
-        return f"{self.handler.pattern}@{whose}{self.topic}:{self.partition}:{first.offset}{company}.{first.past.d}"
+        return f"{self.handler.pattern}@{whose}{self.topic}:{self.partition}:{first.offset}{company}.{first.d}"
 
     def args(self) -> list[Any]:
         """The task's arguments; no dict among them, see envelope.py."""
@@ -69,23 +60,17 @@ class TaskMessage:
             self.tag,
             self.topic,
             self.partition,
-            self._numbers(),
-            [event.text for event in self.events],
-        ]
-
-    def _numbers(self) -> list[list[int | None]]:
-        """Return what `handle.Given` says of each event. Lanes travel as numbers: their names may be secrets."""
-        numbers: dict[str | None, int | None] = {None: None}
-        return [
-            [one.offset, one.past.d, one.past.attempt, one.past.failures, numbers.setdefault(one.lane, len(numbers))]
-            for one in self.events
+            rows(self.events),
+            self.texts,
         ]
 
     def argsrepr(self) -> str:
         """What Flower shows: names, ids and positions, never payloads."""
         where = f"{self.topic}:{self.partition}"
-        shown = ", ".join(f"{one.name} {one.id} at {where}:{one.offset}" for one in self.events[:_SHOWN])
-        more = f", and {len(self.events) - _SHOWN} more" if len(self.events) > _SHOWN else ""
+        shown = ", ".join(
+            f"{label} at {where}:{one.offset}" for label, one in zip(self.shown, self.events, strict=False)
+        )
+        more = f", and {len(self.events) - SHOWN} more" if len(self.events) > SHOWN else ""
         return f"({shown}{more})"
 
 

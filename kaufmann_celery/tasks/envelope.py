@@ -5,6 +5,7 @@ Opaque, because kombu's own JSON decoder drops every message whose payload holds
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from kaufmann_celery.handlers import Handler
 from kaufmann_celery.transcoders import payload_codec
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+#: Up to which a float of seconds has each millisecond: the year 2109.
+_EXACT_MS = 2**42
 
 
 @dataclass(slots=True)
@@ -26,7 +29,6 @@ class Decoded:
     handler: Handler | None
     #: The envelope for the worker.
     text: str = field(repr=False)
-    id: str
     meta: Meta = field(default_factory=dict, repr=False)
     key: str | None = field(default=None, repr=False)
     error: EventError | None = None
@@ -44,9 +46,14 @@ class Unpacked(NamedTuple):
     event: Event
     #: Type and message, where it never reached its handler.
     error: tuple[str, str] | None
-    #: The record's key as Kafka has it, and its timestamp.
-    raw_key: bytes | None
     timestamp_ms: int
+    #: The record's key as Kafka has it, where it is not what name and key make.
+    other_key: Sequence[bytes | None]
+
+    @property
+    def raw_key(self) -> bytes | None:
+        """Return the record's key as Kafka has it."""
+        return self.other_key[0] if self.other_key else _usual_key(self.event.name, self.event.key)
 
 
 def pack(
@@ -69,13 +76,12 @@ def pack(
 
 def unpack(text: str, position: Position, attempt: int) -> Unpacked:
     """Return the event that `pack` was given."""
-    name, key, timestamp_ms, headers, meta, payload, error, *rest = payload_codec.loads(text)
+    name, key, timestamp_ms, headers, meta, payload, error, *other_key = payload_codec.loads(text)
     event = event_of(
         name, position, key=key, timestamp_ms=timestamp_ms, meta=meta, payload=payload, attempt=attempt,
-        headers=tuple(map(tuple, headers)),
+        headers=tuple(map(tuple, headers)) if headers else (),
     )  # fmt: skip
-    raw_key = rest[0] if rest else _usual_key(name, key)
-    return Unpacked(event, (error[0], error[1]) if error else None, raw_key, timestamp_ms)
+    return Unpacked(event, (error[0], error[1]) if error else None, timestamp_ms, other_key)
 
 
 def event_of(
@@ -100,6 +106,8 @@ def event_of(
 
 def _moment(timestamp_ms: int) -> datetime:
     """Return the moment; the nearest one that Python knows where a producer made it up."""
+    if 0 <= timestamp_ms < _EXACT_MS:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
     try:
         return _EPOCH + timedelta(milliseconds=timestamp_ms)
     except OverflowError:

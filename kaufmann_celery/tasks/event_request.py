@@ -14,6 +14,7 @@ from celery.worker.state import active_requests
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.ledger import RunLedger
 from kaufmann_celery.ledger.wake import wake_text
+from kaufmann_celery.tasks import given
 from kaufmann_celery.worker.runtime import run_id, runtime_of
 from kaufmann_celery.worker.vouching import ChildsRun
 
@@ -63,10 +64,10 @@ class EventRequest(Request):
         return super().info(safe=True)
 
     def _release(self, reason: str, *, at_fault: bool) -> None:
-        ledger, events = self._ledger(), self.args[5]
+        ledger, events = self._ledger(), given.read(self.args[5])
         text = wake_text(ledger.base)
         try:
-            ledger.release([(offset, d) for offset, d, *_ in events], reason=reason, at_fault=at_fault, text=text)
+            ledger.release([(event.offset, event.d) for event in events], reason=reason, at_fault=at_fault, text=text)
         except UnavailableError:
             # The lease runs out by itself, and the owner then sends the events again.
             log.warning("Redis is away; %s waits for its lease to end", self.id, extra={"action": "release"})

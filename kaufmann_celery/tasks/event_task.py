@@ -5,7 +5,7 @@ What runs a task is imported by a worker before it forks (`app.py`); a web proce
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celery import Task
 
@@ -41,18 +41,19 @@ class EventTask(Task):
         tag: str,
         topic: str,
         partition: int,
-        events: list[list[Any]],
+        events: list[list[int]],
         texts: list[str],
     ) -> str:
         """Handle the events; raise the first handler's failure, so that Celery and Flower show it."""
-        from kaufmann_celery.handle import Given, TaskRun
+        from kaufmann_celery.handle import TaskRun
         from kaufmann_celery.ledger import RunLedger
+        from kaufmann_celery.tasks import given
         from kaufmann_celery.worker.runtime import run_id, runtime_of
 
         runtime, lease = runtime_of(self.kaufmann), self.kaufmann.config.lease
         ledger = RunLedger(runtime.ledger, base, incarnation, run_id(self.request.id), lease, tag)
         run = TaskRun(runtime, self.handler, ledger, topic, partition)
-        run.run([Given(*event) for event in events], texts)
+        run.run(given.read(events), texts)
         if run.failure is not None:
             raise run.failure
         return ", ".join(f"{many} {what}" for what, many in run.became.items()) or "nothing to do: already run"

@@ -10,7 +10,8 @@ from kaufmann_celery.handlers import Handler
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.tasks import envelope
-from kaufmann_celery.tasks.celery_out import Envelope, TaskMessage
+from kaufmann_celery.tasks.celery_out import SHOWN, TaskMessage
+from kaufmann_celery.tasks.given import Given
 
 
 @dataclass(slots=True)
@@ -26,12 +27,15 @@ class Part:
     def message(self) -> TaskMessage:
         """Return the task."""
         ledger = self.owned.ledger
-        events = [
-            Envelope(one.offset, one.past, one.decoded.lane, _text(one), one.decoded.name, one.decoded.id)
-            for one in self.events
-        ]
         topic, partition = self.owned.partition
-        return TaskMessage(self.handler, ledger.base, ledger.incarnation, ledger.tag, topic, partition, events)
+        # Lanes travel as numbers: their names may be secrets.
+        lanes: dict[str | None, int | None] = {None: None}
+        events = [Given.of(one.offset, one.past, lanes.setdefault(one.decoded.lane, len(lanes))) for one in self.events]
+        texts = list(map(_text, self.events))
+        shown = [f"{one.decoded.name} {one.id}" for one in self.events[:SHOWN]]
+        return TaskMessage(
+            self.handler, ledger.base, ledger.incarnation, ledger.tag, topic, partition, events, texts, shown
+        )
 
 
 def parts_of(owned: OwnedPartition, size_of: Callable[[Handler], int]) -> Iterator[Part]:

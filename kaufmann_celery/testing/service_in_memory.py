@@ -34,8 +34,9 @@ from kaufmann_celery.outputs.outcome import Outcome, decode
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.pending import Pending
-from kaufmann_celery.tasks.celery_out import Envelope, TaskMessage
+from kaufmann_celery.tasks.celery_out import TaskMessage
 from kaufmann_celery.tasks.envelope import Decoded
+from kaufmann_celery.tasks.given import Given
 from kaufmann_celery.testing.reading_back import ReadingBack, Record
 from kaufmann_celery.testing.stand_ins import LedgerInMemory, registry_in_memory, runtime_in_memory
 from kaufmann_celery.worker.runtime import standing_in
@@ -102,8 +103,10 @@ class ServiceInMemory:
 
     def _run(self, record: Record, decoded: Decoded, handler: Handler, past: Past) -> None:
         """Run the handler's Celery task, with arguments that have been on their way."""
-        sent = Envelope(record.offset, past, decoded.lane, decoded.text, decoded.id)
-        message = TaskMessage(handler, "in-memory", self.incarnation, UNTAGGED, record.topic, record.partition, [sent])
+        given = Given.of(record.offset, past, None if decoded.lane is None else 1)
+        message = TaskMessage(
+            handler, "in-memory", self.incarnation, UNTAGGED, record.topic, record.partition, [given], [decoded.text]
+        )
         content_type, encoding, body = serialization.dumps(message.args(), "json")
         args = serialization.loads(body, content_type, encoding, accept=[content_type])
         task = self._kaufmann.celery.tasks[handler.task_name]

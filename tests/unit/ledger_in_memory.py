@@ -137,7 +137,7 @@ def event(offset: int, *, of: Handler | None = None, error: EventError | None = 
     text = envelope.pack(
         "order.placed", key=None, raw_key=b"order.placed", timestamp_ms=0, headers=(), meta={}, payload={"n": offset}
     )
-    return Pending(record(offset), Decoded("order.placed", wanted_by, text, f"id{offset}", error=error), failure=error)
+    return Pending(record(offset), Decoded("order.placed", wanted_by, text, error=error), failure=error)
 
 
 def adopting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ class Decodes:
             self.waits += 1
             raise UnavailableError
         self.decoded.append(one.offset)
-        return None if one.offset == 4 else event(one.offset).decoded
+        return None if one.offset == 4 else replace(event(one.offset).decoded, meta={"message_id": f"id{one.offset}"})
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_a_record_is_decoded_once_ahead_or_not(decodes: Decodes) -> None:
     found = [ahead.decode(owned, record(offset)) for offset in (0, 1, 4, 5)]
 
     assert decodes.decoded == [0, 1, 4, 5]
-    assert [one and one.id for one in found] == ["id0", "id1", None, "id5"]
+    assert [one and one.meta["message_id"] for one in found] == ["id0", "id1", None, "id5"]
 
 
 def test_no_more_is_kept_than_it_may_over_all_partitions(decodes: Decodes) -> None:

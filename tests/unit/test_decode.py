@@ -114,7 +114,7 @@ class TestName:
     def test_metas_message_name_comes_before_the_schemas(self, scene: Scene) -> None:
         decoded = scene.read(None, paid(), BY_ID["paid"])
 
-        assert (decoded.name, decoded.id) == ("order.paid", "m1")
+        assert (decoded.name, decoded.meta["message_id"]) == ("order.paid", "m1")
         assert decoded.payload() == {"sum": 7}
         assert decoded.meta["message_name"] == "order.paid"
 
@@ -209,7 +209,7 @@ class TestFaults:
         failed = scene.fault(b"order.placed", TEA, ("kaufmann-meta", meta))
 
         assert isinstance(failed.error, DecodeError)
-        assert (failed.meta, failed.id) == ({}, "orders:3:42")
+        assert failed.meta == {}
 
     def test_a_registry_that_is_away_is_no_fault_of_the_event(self, scene: Scene) -> None:
         scene.registry.away = True
@@ -222,7 +222,7 @@ class TestFaults:
 def test_meta_is_the_headers_where_the_schema_has_no_place_for_it(scene: Scene) -> None:
     decoded = scene.read(b"order.placed", TEA, ("kaufmann-meta", b'{"message_id":"m9"}'))
 
-    assert (decoded.id, decoded.meta) == ("m9", {"message_id": "m9"})
+    assert decoded.meta == {"message_id": "m9"}
 
 
 class TestJson:
@@ -234,7 +234,7 @@ class TestJson:
 
         for key in (b"order.noted#k1", None):
             decoded = scene.read(key, value, self.JSON)
-            assert (decoded.name, decoded.id, decoded.payload()) == ("order.noted", "m9", {"sum": 1})
+            assert (decoded.name, decoded.meta["message_id"], decoded.payload()) == ("order.noted", "m9", {"sum": 1})
 
     def test_one_that_nothing_names_is_an_error_event(self) -> None:
         failed = Scene("*").fault(None, b'{"sum": 1}', self.JSON)
@@ -249,7 +249,9 @@ class TestJson:
 
 def test_the_envelope_tells_the_worker_all_of_the_record(scene: Scene) -> None:
     decoded = scene.read(b"k1", TEA, ("ce_type", b"order.placed"), ("empty", None))
-    event, error, raw_key, timestamp_ms = unpack(decoded.text, Position("orders", 3, 42), 2)
+    unpacked = unpack(decoded.text, Position("orders", 3, 42), 2)
+    event, error, timestamp_ms, _ = unpacked
+    raw_key = unpacked.raw_key
 
     assert (event.name, event.key, event.payload, event.id) == ("order.placed", "k1", {"item": "tea"}, "orders:3:42")
     assert (error, raw_key, timestamp_ms) == (None, b"k1", 1000)

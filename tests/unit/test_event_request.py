@@ -65,7 +65,7 @@ def scene() -> Iterator[Scene]:
     kaufmann = Kaufmann("orders", celery=Celery(broker="memory://", set_as_current=False))
     kaufmann.on("order.placed")(print)
     task = next(one for name, one in kaufmann.celery.tasks.items() if "order.placed" in name)
-    args = ["base", "history", "tag", "orders", 0, [[7, 1, 1, 0, None], [8, 1, 1, 0, None]], ["", ""]]
+    args = ["base", "history", "tag", "orders", 0, [[7, 8, 1, 1, 0, None]], ["", ""]]
     headers, properties, body, _ = kaufmann.celery.amqp.as_task_v2(f"task-{next(_numbers)}", task.name, args=args)
     message = Message(headers=headers, properties=properties, delivery_info={}, body="")
     request = EventRequest(message, app=kaufmann.celery, task=task, body=body, decoded=True)

@@ -13,12 +13,13 @@ import pytest
 
 from kaufmann_celery.errors import Retry, UnavailableError
 from kaufmann_celery.event import Event
-from kaufmann_celery.handle import Given, TaskRun
+from kaufmann_celery.handle import TaskRun
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.ledger import Report, RunLedger
 from kaufmann_celery.middleware import Hooks
 from kaufmann_celery.outputs.outcome import Outcome
 from kaufmann_celery.tasks import envelope
+from kaufmann_celery.tasks.given import Given
 from kaufmann_celery.worker import leases
 from kaufmann_celery.worker.leases import Leases
 from kaufmann_celery.worker.runtime import WorkerRuntime

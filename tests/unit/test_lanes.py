@@ -17,7 +17,7 @@ PLACED = handler()
 
 
 def event(offset: int, lane: str | None = "a", of: Handler = PLACED) -> Pending:
-    return Pending(record(offset), Decoded("order.placed", of, "", f"id{offset}", lane=lane))
+    return Pending(record(offset), Decoded("order.placed", of, "", lane=lane))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from kaufmann_celery import ConfigError, Kaufmann, Middleware, Position
 from kaufmann_celery.commit import CommitClock, CommitPolicy, Committer
 from kaufmann_celery.errors import PublishError, RefusedForGood, UnavailableError
 from kaufmann_celery.event import Event, Output
-from kaufmann_celery.handle import Given, TaskRun
+from kaufmann_celery.handle import TaskRun
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.kafka_io.at_least_once import AtOnce
 from kaufmann_celery.kafka_io.rounds import Entry
@@ -26,6 +26,7 @@ from kaufmann_celery.outputs.composing import Composer
 from kaufmann_celery.outputs.outcome import HANDLED, Outcome, OutRecord, decode
 from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.tasks import envelope
+from kaufmann_celery.tasks.given import Given
 from kaufmann_celery.worker.leases import Leases
 from kaufmann_celery.worker.runtime import WorkerRuntime
 from tests.unit import delivery_scene, test_decode, test_error_event, test_handle
