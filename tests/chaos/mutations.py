@@ -107,7 +107,7 @@ MUTATIONS = (
     ),
     Mutation(
         "finished marks",
-        (("ledger/lua/common.lua", "redis.call('ZADD', KEYS[6], unpack(marks))", ""),),
+        (("ledger/lua/common.lua", "add(ZSET, 6, marks)", ""),),
         ("ingester-kill",),
         (_REPEATS,),
     ),

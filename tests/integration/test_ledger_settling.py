@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from kaufmann_celery.ledger import FIRST, Past
+from kaufmann_celery.ledger.address import keys_of
 from kaufmann_celery.partitions.commit_metadata import Committed
 from tests.integration.ledger_scene import NOTHING, LedgerScene, looked, report
 
 
 class TestSettling:
+    def test_what_has_many_fields_is_a_table_for_redis_and_holds_nothing_else(self, scene: LedgerScene) -> None:
+        """Redis looks through up to 512 fields one by one where all are short."""
+        _, claims, leases, _, _, marks, *_ = keys_of(scene.base)
+
+        def encoding(key: str) -> str:
+            return str(scene.client.object("ENCODING", key).decode())
+
+        scene.owner().claim(range(60))
+        assert encoding(claims) != "hashtable"
+        scene.owner().claim(range(60, 100))
+        events = [(offset, 1) for offset in range(100)]
+        scene.run().begin(events)
+        assert (encoding(claims), encoding(leases)) == ("hashtable", "hashtable")
+        assert set(scene.held().claims) == set(scene.held().leases) == set(range(100))
+
+        report(scene.run(), *events, outcome=b"")
+        assert encoding(marks) == "skiplist"
+        assert (scene.held().claims, scene.held().leases, scene.held().marks) == ({}, {}, set(range(100)))
+
     def test_a_turn_returns_outcomes_in_the_order_of_the_partition(self, scene: LedgerScene) -> None:
         owner = scene.owner()
         offsets = [100, 9, 20, 3]

@@ -51,6 +51,20 @@ end
 
 -- Every command costs as much as ten of its fields: scripts ask and write for many events at a time.
 
+-- Redis looks through what has few fields one by one (up to 512 of a hash, 128 of a set, unless told otherwise), and makes
+-- a table of what has a long one. These are tables from so many fields on.
+local MANY, LONG = 64, string.rep('-', 65)
+local HASH = {count = 'HLEN', put = 'HSET', take = 'HDEL', long = {LONG, 0}}
+local ZSET = {count = 'ZCARD', put = 'ZADD', take = 'ZREM', long = {0, LONG}}
+
+local function add(kind, key, pairs)
+  local before = redis.call(kind.count, KEYS[key])
+  local is_more = before < MANY and before + #pairs / 2 >= MANY
+  if is_more then redis.call(kind.put, KEYS[key], unpack(kind.long)) end
+  redis.call(kind.put, KEYS[key], unpack(pairs))
+  if is_more then redis.call(kind.take, KEYS[key], LONG) end
+end
+
 local function values_of(key, offsets)
   return #offsets > 0 and redis.call('HMGET', KEYS[key], unpack(offsets)) or {}
 end
@@ -94,7 +108,7 @@ local function settle(offsets)
     marks[#marks + 1] = offset
   end
   drop(offsets)
-  redis.call('ZADD', KEYS[6], unpack(marks))
+  add(ZSET, 6, marks)
 end
 
 local COUNTED_AS = {retry = 'failures', time_limit = 'failures', held = 'idle', revoked = 'idle', rejected = 'idle'}
@@ -119,7 +133,7 @@ local function lease_to(offsets, run)
     leases[#leases + 1] = offset
     leases[#leases + 1] = run
   end
-  redis.call('HSET', KEYS[3], unpack(leases))
+  add(HASH, 3, leases)
 end
 
 local function run_entry(expires, size, lease, graced, nonce)
