@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import redis
@@ -111,7 +110,7 @@ class LedgerConnection:
         All of it is done at once where they are spread over a Redis Cluster.
         """
         text, sha = _script(script)
-        with _translated():
+        with translated:
             client = self.client
             if self._lines is None:
                 found = [_evaluated(client, text, sha, *call) for call in calls]
@@ -121,7 +120,7 @@ class LedgerConnection:
 
     def ping(self) -> None:
         """Return once Redis answers; raise `UnavailableError` where it does not."""
-        with _translated():
+        with translated:
             self.client.ping()
 
     def close(self) -> None:
@@ -130,7 +129,7 @@ class LedgerConnection:
             self._made.close()
 
     def _answers(self, text: str, calls: Sequence[Call], wait: Callable[[], list[Any]]) -> list[Any]:
-        with _translated():
+        with translated:
             answers = wait()
             for number, answer in enumerate(answers):
                 if isinstance(answer, NoScriptError):
@@ -148,17 +147,23 @@ def _evaluated(client: redis.Redis, text: str, sha: str, keys: Sequence[str], ar
         return client.eval(text, len(keys), *keys, *args)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except _AWAY as error:
-        raise UnavailableError(f"Redis does not answer ({type(error).__name__}); check redis_url") from error
-    except ResponseError as error:
-        word = next((word for word in _AWAY_WORDS if word in str(error)), None)
-        if word is None:
-            raise
-        raise UnavailableError(f"Redis refuses to write ({word.strip()}); see its log") from error
+class _Translated:
+    """Raises `UnavailableError` for what says that Redis is away. Made once: each script passes through it twice."""
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Translate *error*."""
+        if isinstance(error, _AWAY):
+            raise UnavailableError(f"Redis does not answer ({type(error).__name__}); check redis_url") from error
+        if isinstance(error, ResponseError):
+            word = next((word for word in _AWAY_WORDS if word in str(error)), None)
+            if word is not None:
+                raise UnavailableError(f"Redis refuses to write ({word.strip()}); see its log") from error
+
+
+translated: Final = _Translated()
 
 
 def connect(url: str, transport_options: Mapping[str, Any] | None = None) -> LedgerConnection:

@@ -6,13 +6,18 @@ redis-py's client asks its pool for a connection at each command, which takes lo
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+#: Seconds after an answer in which nobody looks whether Redis has closed the connection since.
+_FRESH_S = 0.1
 
 #: A command and its arguments.
 Command = tuple[Any, ...]
@@ -23,7 +28,8 @@ class Lines:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self._free: list[Any] = []
+        #: Those that no answer is awaited on, and since when (monotonic seconds).
+        self._free: list[tuple[Any, float]] = []
         self._pid = os.getpid()
 
     def send(self, commands: Sequence[Command]) -> Callable[[], list[Any]]:
@@ -33,7 +39,8 @@ class Lines:
         """
         line = self._taken()
         try:
-            line.send_packed_command(line.pack_commands(commands))
+            # redis-py looks at each argument before it has hiredis do this.
+            line.send_packed_command([hiredis.pack_command(command) for command in commands])
         except BaseException:
             self._given_up(line)
             raise
@@ -52,7 +59,7 @@ class Lines:
             raise
         if line.should_reconnect():
             line.disconnect()
-        self._free.append(line)
+        self._free.append((line, time.monotonic()))
         return answers
 
     def _taken(self) -> Any:
@@ -60,10 +67,10 @@ class Lines:
             # The parent's: it goes on to use them.
             self._free, self._pid = [], os.getpid()
         try:
-            line = self._free.pop()
+            line, since = self._free.pop()
         except IndexError:
             return self._pool.get_connection()
-        if _is_stale(line):
+        if time.monotonic() - since > _FRESH_S and _is_stale(line):
             line.disconnect()
         return line
 

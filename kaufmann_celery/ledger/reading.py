@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaufmann_celery.ledger.address import keys_of
-from kaufmann_celery.ledger.connection import LedgerConnection, _translated
+from kaufmann_celery.ledger.connection import LedgerConnection, translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def read(connection: LedgerConnection, bases: Sequence[str]) -> list[LedgerView]
 
 def wake_channel_at(connection: LedgerConnection, base: str) -> str | None:
     """Return the wake channel of the owner of the ledger at *base*, an ingester's own. Raises `UnavailableError`."""
-    with _translated():
+    with translated:
         found: Any = connection.client.hget(keys_of(base)[0], "wake")
     return None if found is None else str(found, "utf-8")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from kaufmann_celery.ledger.connection import LedgerConnection, _translated
+from kaufmann_celery.ledger.connection import LedgerConnection, translated
 
 #: Seconds after a partition's last replay for which it is known what was replayed there.
 _KEPT_S = 365 * 24 * 3600
@@ -36,7 +36,7 @@ class Replays:
 
     def of(self, bases: Iterable[str]) -> list[dict[int, Replay]]:
         """Return what is known of each partition's offsets."""
-        with _translated():
+        with translated:
             found: list[Any] = [self._connection.client.hgetall(_key(base)) for base in bases]
         return [{int(offset): _read(entry.decode()) for offset, entry in one.items()} for one in found]
 
@@ -45,14 +45,14 @@ class Replays:
         if not replays:
             return
         entries: dict[Any, Any] = {str(offset): _written(one) for offset, one in replays.items()}
-        with _translated():
+        with translated:
             self._connection.client.hset(_key(base), mapping=entries)
             self._connection.client.expire(_key(base), _KEPT_S)
 
     def forget(self, base: str, offsets: Sequence[int]) -> None:
         """Forget that offsets were asked for."""
         if offsets:
-            with _translated():
+            with translated:
                 self._connection.client.hdel(_key(base), *map(str, offsets))
 
 

@@ -32,8 +32,10 @@ class Lanes:
         if name is None:
             return True
         lane = self._lanes.setdefault(name, [])
-        # Adopted events are read before others that were held back.
-        at = bisect_left(lane, pending.offset, key=lambda one: one.offset)
+        at = len(lane)
+        if lane and lane[-1].offset > pending.offset:
+            # Adopted events are read before others that were held back.
+            at = bisect_left(lane, pending.offset, key=lambda one: one.offset)
         lane.insert(at, pending)
         self._lane_of[pending.offset] = name
         return at == 0 or (at < _MOST_TOGETHER and _may_share(lane[at - 1], pending))
@@ -57,7 +59,7 @@ class Lanes:
         if name is None:
             return
         lane = self._lanes[name]
-        del lane[bisect_left(lane, offset, key=lambda one: one.offset)]
+        del lane[0 if lane[0].offset == offset else bisect_left(lane, offset, key=lambda one: one.offset)]
         if not lane:
             del self._lanes[name]
         elif lane[0].parked:

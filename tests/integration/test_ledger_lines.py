@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from kaufmann_celery.errors import UnavailableError
-from kaufmann_celery.ledger import LedgerConnection
+from kaufmann_celery.ledger import LedgerConnection, lines
 from kaufmann_celery.ledger.address import keys_of
 from tests.integration.ledger_scene import LedgerScene
 from tests.integration.redis_servers import connected, running
@@ -23,8 +23,11 @@ def kill_all_connections(connection: LedgerConnection) -> None:
     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
-def test_a_connection_that_redis_has_closed_is_made_anew(connection: LedgerConnection) -> None:
-    """Nothing was asked over it meanwhile, so nothing is in doubt."""
+def test_a_connection_that_redis_has_closed_is_made_anew(
+    connection: LedgerConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was asked over it meanwhile, so nothing is in doubt. A moment after an answer nobody looks."""
+    monkeypatch.setattr(lines, "_FRESH_S", -1.0)
     connection.run(*AUDIT)
     kill_all_connections(connection)
     assert connection.run(*AUDIT) == [b"LOST"]

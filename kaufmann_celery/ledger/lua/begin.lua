@@ -14,6 +14,6 @@ for i, offset in ipairs(offsets) do
 end
 lease_to(accepted, ARGV[2])
 if #accepted > 0 then
-  redis.call('HSET', KEYS[4], ARGV[2], run_entry(now_ms() + ARGV[3], #accepted, ARGV[3], 0, ARGV[4]))
+  put('HSET', 4, ARGV[2], run_entry(now_ms() + ARGV[3], #accepted, ARGV[3], 0, ARGV[4]))
 end
 return spans(accepted)

@@ -19,7 +19,7 @@ for i, offset in ipairs(offsets) do
   if claim then
     if not has_tag(claim, tag) then
       -- A predecessor's: what it sent begins no more.
-      redis.call('HSET', KEYS[2], offset, (claim:gsub('%S+$', tag)))
+      put('HSET', 2, offset, (claim:gsub('%S+$', tag)))
     end
     local due = redis.call('ZSCORE', KEYS[7], offset)
     local wait = due and math.max(0, tonumber(due) - now) or 0

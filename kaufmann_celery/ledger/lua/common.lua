@@ -12,6 +12,21 @@
 -- 7 due       zset    offset -> when to dispatch it again, in ms of this clock
 -- 8 raised    hash    offset -> 'd deaths failures idle due_ms reason', until the owner has heard of it or it runs again
 -- 9 handled   list    spans settled by the runs themselves, there being nothing to publish, until the owner has heard of it
+
+-- The keys written to: what a script makes has an end, see ageing.lua.
+local written = {}
+
+local function put(command, key, ...)
+  written[key] = true
+  return redis.call(command, KEYS[key], ...)
+end
+
+-- A Redis that is full refuses it, and the script goes on.
+local function put_if_room(command, key, ...)
+  written[key] = true
+  return redis.pcall(command, KEYS[key], ...)
+end
+
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -60,8 +75,8 @@ local ZSET = {count = 'ZCARD', put = 'ZADD', take = 'ZREM', long = {0, LONG}}
 local function add(kind, key, pairs)
   local before = redis.call(kind.count, KEYS[key])
   local is_more = before < MANY and before + #pairs / 2 >= MANY
-  if is_more then redis.call(kind.put, KEYS[key], unpack(kind.long)) end
-  redis.call(kind.put, KEYS[key], unpack(pairs))
+  if is_more then put(kind.put, key, unpack(kind.long)) end
+  put(kind.put, key, unpack(pairs))
   if is_more then redis.call(kind.take, KEYS[key], LONG) end
 end
 
@@ -84,9 +99,8 @@ local function parsed(claim)
   return tonumber(d), {deaths = tonumber(deaths), failures = tonumber(failures), idle = tonumber(idle), kept = kept}
 end
 
--- What is to run again later, and why, is gone once it runs or is settled. Mostly there is nothing of it.
+-- What is to run again later, and why, is gone once it runs or is settled.
 local function forget_due(offsets)
-  if redis.call('EXISTS', KEYS[7], KEYS[8]) == 0 then return end
   redis.call('ZREM', KEYS[7], unpack(offsets))
   redis.call('HDEL', KEYS[8], unpack(offsets))
 end
@@ -94,8 +108,13 @@ end
 -- Deletes come first wherever a script writes: a Redis that is full refuses nothing after them.
 local function drop(offsets)
   if #offsets == 0 then return end
-  for _, key in ipairs({2, 3, 5}) do redis.call('HDEL', KEYS[key], unpack(offsets)) end
-  forget_due(offsets)
+  redis.call('HDEL', KEYS[2], unpack(offsets))
+  redis.call('HDEL', KEYS[3], unpack(offsets))
+  -- Mostly there is nothing of this, and one question costs less than three answers.
+  if redis.call('EXISTS', KEYS[5], KEYS[7], KEYS[8]) > 0 then
+    redis.call('HDEL', KEYS[5], unpack(offsets))
+    forget_due(offsets)
+  end
 end
 
 -- These events are finished: what their outcomes asked for is in Kafka. The mark stays until a commit covers it.
@@ -120,14 +139,14 @@ local function raise(offset, d, past, died_alone, due, reason)
   if counted then past[counted] = past[counted] + 1 end
   local numbers = string.format('%d %d %d %d', d + 1, past.deaths, past.failures, past.idle)
   redis.call('HDEL', KEYS[3], offset)
-  redis.call('HSET', KEYS[2], offset, numbers .. ' ' .. past.kept)
-  redis.call('ZADD', KEYS[7], due, offset)
-  redis.call('HSET', KEYS[8], offset, numbers .. string.format(' %d %s', due, reason))
+  put('HSET', 2, offset, numbers .. ' ' .. past.kept)
+  put('ZADD', 7, due, offset)
+  put('HSET', 8, offset, numbers .. string.format(' %d %s', due, reason))
 end
 
 local function lease_to(offsets, run)
   if #offsets == 0 then return end
-  forget_due(offsets)
+  if redis.call('EXISTS', KEYS[7], KEYS[8]) > 0 then forget_due(offsets) end
   local leases = {}
   for _, offset in ipairs(offsets) do
     leases[#leases + 1] = offset

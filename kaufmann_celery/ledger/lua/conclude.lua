@@ -10,7 +10,7 @@ for i = 4, #ARGV, 2 do
     result[#result + 1] = offset
   else
     drop({offset})
-    redis.call('HSET', KEYS[5], offset, ARGV[i + 1])
+    put('HSET', 5, offset, ARGV[i + 1])
   end
 end
 return result

@@ -5,6 +5,6 @@ local function refused(generation, member, incarnation)
   if owner[3] ~= incarnation then return 'LOST' end
   local theirs = tonumber(owner[1])
   if generation < theirs or (generation == theirs and member ~= owner[2]) then return 'FENCED' end
-  if generation > theirs then redis.call('HSET', KEYS[1], 'generation', generation, 'member', member) end
+  if generation > theirs then put('HSET', 1, 'generation', generation, 'member', member) end
   return false
 end

@@ -29,9 +29,9 @@ for i, offset in ipairs(offsets) do
   end
 end
 settle(silent)
-if #silent > 0 then redis.call('RPUSH', KEYS[9], spans(silent)) end
+if #silent > 0 then put('RPUSH', 9, spans(silent)) end
 drop(done)
-if #done > 0 then redis.call('HSET', KEYS[5], unpack(outcomes)) end
+if #done > 0 then put('HSET', 5, unpack(outcomes)) end
 for _, i in ipairs(later) do
   local d, past = parsed(claims[i])
   raise(offsets[i], d, past, false, now_ms() + ARGV[at[i] + 3], ARGV[at[i] + 2])

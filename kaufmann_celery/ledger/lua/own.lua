@@ -13,7 +13,7 @@ local older = generation < theirs or (generation == theirs and member ~= owner[2
 -- followed: that is gone once another asks or owns, or Redis is emptied.
 if (another or older) and owner[4] ~= vouched then
   redis.call('HDEL', KEYS[1], 'asked')  -- a Redis that is full refuses nothing after a delete
-  redis.call('HSET', KEYS[1], 'asked', ARGV[6])
+  put('HSET', 1, 'asked', ARGV[6])
   return {another and 'LOST' or 'FENCED'}
 end
 if another then
@@ -23,7 +23,7 @@ if another then
 end
 redis.call('HDEL', KEYS[1], 'asked')
 redis.call('DEL', KEYS[9])  -- the marks say it all
-redis.call('HSET', KEYS[1], 'generation', generation, 'member', member, 'wake', ARGV[3], 'incarnation', incarnation)
+put('HSET', 1, 'generation', generation, 'member', member, 'wake', ARGV[3], 'incarnation', incarnation)
 
 local committed, highest, unfinished = tonumber(ARGV[8]), tonumber(ARGV[9]), {}
 for i = 10, #ARGV do unfinished[ARGV[i]] = true end

@@ -10,6 +10,6 @@ for i, offset in ipairs(offsets) do
 end
 lease_to(lost, ARGV[2])
 if #held > 0 then
-  redis.call('HSET', KEYS[4], ARGV[2], run_entry(now_ms() + ARGV[3], ARGV[4], ARGV[3], 0, '-'))
+  put('HSET', 4, ARGV[2], run_entry(now_ms() + ARGV[3], ARGV[4], ARGV[3], 0, '-'))
 end
 return spans(held)

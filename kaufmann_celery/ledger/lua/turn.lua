@@ -16,7 +16,7 @@ local ORPHAN_MS = 30000
 local now = now_ms()
 local seen = tonumber(redis.call('HGET', KEYS[1], 'seen') or now)
 -- pcall: a Redis that is full still hands its outcomes out.
-redis.pcall('HSET', KEYS[1], 'seen', now)
+put_if_room('HSET', 1, 'seen', now)
 
 -- Which runs have expired, and the size of each known one. Nobody looked for longer than a lease, or the clock
 -- jumped: a run could not renew, or seems not to have, and has one lease more, once. It never has more than one.
@@ -29,7 +29,7 @@ local function expired_runs()
     sizes[runs[i]] = tonumber(size)
     local grace = expires < now and graced == '0' and now - seen > lease
     if grace or expires > now + lease then
-      redis.pcall('HSET', KEYS[4], runs[i], run_entry(now + lease, size, lease, 1, nonce))
+      put_if_room('HSET', 4, runs[i], run_entry(now + lease, size, lease, 1, nonce))
     elseif expires < now then
       redis.call('HDEL', KEYS[4], runs[i])
       expired[runs[i]] = true
@@ -41,7 +41,7 @@ end
 
 local function expire(offset, run, sizes, expired)
   if not sizes[run] then
-    redis.pcall('HSET', KEYS[4], run, run_entry(now + ORPHAN_MS, 0, ORPHAN_MS, 1, '-'))
+    put_if_room('HSET', 4, run, run_entry(now + ORPHAN_MS, 0, ORPHAN_MS, 1, '-'))
   elseif expired[run] then
     local d, past = parsed(redis.call('HGET', KEYS[2], offset))
     -- A death in company is nobody's fault yet: alone, the next one is.

@@ -5,5 +5,5 @@ if redis.call('HGET', KEYS[1], 'incarnation') ~= ARGV[1] then return 0 end
 local entry = redis.call('HGET', KEYS[4], ARGV[2])
 if not entry then return 0 end
 local size, nonce = entry:match('^%d+ (%d+) %d+ %d (%S+)$')
-redis.call('HSET', KEYS[4], ARGV[2], run_entry(now_ms() + ARGV[3], size, ARGV[3], 0, nonce))
+put('HSET', 4, ARGV[2], run_entry(now_ms() + ARGV[3], size, ARGV[3], 0, nonce))
 return 1
