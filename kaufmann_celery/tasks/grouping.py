@@ -1,8 +1,9 @@
 """How many events share one Celery task. Pure: times are passed in.
 
 Celery moves about 1,000 messages a second per worker, whatever they carry, so as many events of one name share a
-task as fill about 20 ms of its handler's time; no more than leaves every worker process busy, unless they take so
-little time together that spreading them costs more than it saves. One where the handler is slow.
+task as fill about 20 ms of its handler's time, or 60 where so much waits that nobody waits longer for that; no more
+than leaves every worker process busy, unless they take so little time together that spreading them costs more than it
+saves. One where the handler is slow.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from kaufmann_celery.handlers import Handler
 
 #: Seconds of handler time that one task should hold, about.
 _TASK_S = 0.02
+#: The same where each runner has so many tasks of that size before it: some milliseconds go by from one to the next.
+_LONG_TASK_S, _MANY_EACH = 0.06, 8
 #: Seconds of handler time that are not worth another message: about what Celery takes for one.
 _MESSAGE_S = 0.001
 #: Most events in one task, however fast the handler: one lost task costs no more than these a second run.
@@ -80,7 +83,9 @@ class Grouping:
             return self._probe(handler.pattern, now)
         share = outstanding // (_TASKS_EACH * self._runners())
         share = max(share, min(_events_in(_MESSAGE_S, mean, most), outstanding // _LEAST_TASKS))
-        self.quantum = max(1, min(_events_in(_TASK_S, mean, most), share))
+        size = min(_events_in(_TASK_S, mean, most), share)
+        long = min(_events_in(_LONG_TASK_S, mean, most), outstanding // (_MANY_EACH * self._runners()))
+        self.quantum = max(1, size, long)
         return self.quantum
 
     def _runners(self) -> int:

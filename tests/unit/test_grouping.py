@@ -28,12 +28,12 @@ def measured(seconds_each: float, name: str = "a", *, runners: int = 4) -> Group
 @pytest.mark.parametrize(
     ("seconds_each", "outstanding", "size"),
     [
-        (0.001, 10_000, 20),
+        (0.001, 400, 20),
         (0.0001, 10_000, 200),
         (0.0, 10_000, 200),
         (1e-320, 10_000, 200),
-        (0.0103, 10_000, 2),
-        (0.02, 10_000, 1),
+        (0.0103, 60, 2),
+        (0.02, 60, 1),
         (5.0, 10_000, 1),
         (0.001, 50, 6),
         (0.001, 8, 1),
@@ -41,6 +41,16 @@ def measured(seconds_each: float, name: str = "a", *, runners: int = 4) -> Group
     ],
 )
 def test_a_task_holds_twenty_milliseconds_of_handling_and_leaves_two_tasks_for_each_of_four_runners(
+    seconds_each: float, outstanding: int, size: int
+) -> None:
+    assert measured(seconds_each).size(handler(), outstanding, now=0.0) == size
+
+
+@pytest.mark.parametrize(
+    ("seconds_each", "outstanding", "size"),
+    [(0.001, 10_000, 60), (0.001, 800, 25), (0.01, 10_000, 6), (0.01, 128, 4), (0.02, 10_000, 3), (0.07, 10_000, 1)],
+)
+def test_where_much_waits_a_task_holds_sixty_milliseconds_and_leaves_eight_tasks_for_each_runner(
     seconds_each: float, outstanding: int, size: int
 ) -> None:
     assert measured(seconds_each).size(handler(), outstanding, now=0.0) == size
@@ -123,7 +133,7 @@ def test_four_measurements_end_the_wait() -> None:
     assert [grouping.size(handler(), 10_000, now=1.0) for _ in range(5)] == [1, 1, 1, 1, 0]
     grouping.learn("a", 1, 0.001, runner="one", now=1.0)
 
-    assert grouping.size(handler(), 10_000, now=1.0) == 20
+    assert grouping.size(handler(), 10_000, now=1.0) == 60
 
 
 def test_one_event_that_took_long_makes_no_tasks_of_single_events() -> None:
@@ -139,14 +149,14 @@ def test_what_a_process_runs_first_is_no_measure() -> None:
     grouping = measured(0.001)
     grouping.learn("a", 1, 5.0, runner="new", now=0.0)
 
-    assert grouping.size(handler(), 10_000, now=0.0) == 20
+    assert grouping.size(handler(), 10_000, now=0.0) == 60
 
 
 def test_each_handler_is_measured_by_itself() -> None:
     grouping = measured(0.001, "a")
     learn(grouping, 5.0, "b")
 
-    assert grouping.size(handler("a"), 10_000, now=0.0) == 20
+    assert grouping.size(handler("a"), 10_000, now=0.0) == 60
     assert grouping.size(handler("b"), 10_000, now=0.0) == 1
 
 
