@@ -75,20 +75,22 @@ class Composer:
         headers = headers_of(output.headers)
         if emitter:
             headers += self.marked
-        records = self.unchecked(output, headers, message_id=message_id, now=now, cause=cause)
+        topics = self.topics(output)
+        records = self.unchecked(output, topics, headers, message_id=message_id, now=now, cause=cause)
         if bounded and sum(record.size for record in records) > self._config.max_event_bytes:
             raise EventTooLarge(f"the output {output.name} is larger than max_event_bytes")
         return records
 
     def unchecked(
-        self, output: Output, headers: Headers, *, message_id: str, now: datetime, cause: Cause, kind: str = "output"
-    ) -> list[OutRecord]:
-        """Return the records of an output whose fields are as they should be, with *headers* instead of its own."""
+        self, output: Output, topics: Sequence[str], headers: Headers, *, message_id: str, now: datetime, cause: Cause,
+        kind: str = "output",
+    ) -> list[OutRecord]:  # fmt: skip
+        """Return the records of an output whose fields are as they should be, with *topics* and *headers* as given."""
         meta = self._metadata.of(output, message_id, now, cause)
         further = cause.headers + headers
         key = (f"{output.name}#{output.key}" if output.key is not None else output.name).encode()
         moment_ms = int(now.timestamp() * 1000)
-        targets = list(self._targets(output, cause))
+        targets = list(self._targets(output, topics, cause))
         chosen = any(partition is None for _, partition in targets)
         number = self._partitions.spread(output, meta) if chosen else 0
         records = []
@@ -111,11 +113,11 @@ class Composer:
         # It comes off the wire: what is no partition's number lets the key decide.
         return topic, partition if type(partition) is int and 0 <= partition < 2**31 else None
 
-    def _targets(self, output: Output, cause: Cause) -> Iterator[tuple[str, int | None]]:
+    def _targets(self, output: Output, topics: Sequence[str], cause: Cause) -> Iterator[tuple[str, int | None]]:
         callback = self.callback(cause) if output.reply else None
         if callback is not None:
             yield callback
-        for topic in self.topics(output):
+        for topic in topics:
             if callback is None or topic != callback[0]:
                 yield topic, output.partition
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,6 +20,7 @@ from kaufmann_celery.tasks.envelope import event_id
 from kaufmann_celery.transcoders.avro_events import AvroTranscoder
 from kaufmann_celery.transcoders.headers import headers_of
 from kaufmann_celery.transcoders.json_events import UncheckedJson
+from kaufmann_celery.transcoders.json_text import encoder
 
 #: Characters of the error's message that travel.
 _MOST_MESSAGE = 1000
@@ -28,8 +28,7 @@ _MOST_MESSAGE = 1000
 _MOST_BYTES = 900_000
 #: Bytes of the original key that travel.
 _MOST_KEY = 4096
-#: Made once: `json.dumps` makes one for each call that is not of its own kind.
-_JSON = json.JSONEncoder(default=str)
+_json_of = encoder(str, allow_nan=True)
 #: Error events take message ids of their own, apart from the outputs'.
 _INDEX = -1
 
@@ -88,27 +87,26 @@ class ErrorEvents:
         headers = failure_headers(failed, self._config.consumer_group) + self._composer.marked
         for composer in self._composers:
             with suppress(EventError):
-                for output in self._outputs(failed, composer):
+                topics = self._topics(failed, composer)
+                for output in self._outputs(failed, topics[0]):
                     with suppress(EventError):
                         return composer.unchecked(
-                            output, headers, message_id=message_id, now=now, cause=cause, kind="error"
+                            output, topics, headers, message_id=message_id, now=now, cause=cause, kind="error"
                         )
         return []
 
-    def _outputs(self, failed: FailedEvent, composer: Composer) -> Iterator[Output]:
+    def _topics(self, failed: FailedEvent, composer: Composer) -> Sequence[str]:
+        error_topic = self._config.error_topic
+        return (error_topic,) if error_topic else composer.topics(Output(failed.name, failed.payload))
+
+    def _outputs(self, failed: FailedEvent, topic: str) -> Iterator[Output]:
         """Yield what to try: as the schema asks, without what failed, and last as JSON."""
-        name, error_topic = ERROR_PREFIX + failed.name, self._config.error_topic
-        topics = (error_topic,) if error_topic else composer.topics(Output(failed.name, failed.payload))
-
-        def output(payload: dict[str, Any], form: str) -> Output:
-            return Output(name, payload, topic=topics, reply=True, format=form)
-
-        whole = _facts(failed)
-        if fields := [field for field in self._fields(name, topics[0]) if field in whole]:
+        name, whole = ERROR_PREFIX + failed.name, _facts(failed)
+        if fields := [field for field in self._fields(name, topic) if field in whole]:
             for known in ({**whole, "message_payload": failed.payload}, whole, _bare(whole)):
-                yield output({key: known[key] for key in fields}, "avro")
-        yield output(whole, "json")
-        yield output(_bare(whole), "json")
+                yield Output(name, {key: known[key] for key in fields}, reply=True, format="avro")
+        yield Output(name, whole, reply=True, format="json")
+        yield Output(name, _bare(whole), reply=True, format="json")
 
     def _fields(self, name: str, topic: str) -> tuple[str, ...]:
         """Return the payload's field names in the Avro schema of the error event; none without one."""
@@ -174,7 +172,7 @@ def _facts(failed: FailedEvent) -> dict[str, Any]:
     payload = failed.payload
     if isinstance(payload, bytes):
         payload = payload.decode("utf-8", "backslashreplace")
-    text = payload if payload is None or isinstance(payload, str) else _JSON.encode(payload)
+    text = payload if payload is None or isinstance(payload, str) else _json_of(payload)
     return {
         "error": failed.error[:_MOST_MESSAGE],
         "error_type": failed.error_type,

@@ -14,6 +14,7 @@ from kaufmann_celery.errors import DecodeError, EncodeError
 from kaufmann_celery.transcoders import tagged_json
 from kaufmann_celery.transcoders.avro_depth import MAX_DEPTH
 from kaufmann_celery.transcoders.json_schemas import JsonSchemas
+from kaufmann_celery.transcoders.json_text import encoder
 from kaufmann_celery.transcoders.transcoder import Decoded, Written
 
 _CONTENT_TYPE: Final = "content-type"
@@ -102,7 +103,7 @@ def _split(found: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def _text(value: Mapping[str, Any]) -> str:
     try:
-        return _ENCODER.encode(value)
+        return _encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         # Not chained: the message may show the value.
         reason = "it nests too deep" if isinstance(error, RecursionError) else "it holds what JSON cannot"
@@ -120,8 +121,7 @@ def _plain(value: Any) -> Any:
     raise EncodeError(f"a payload cannot hold {type(value).__module__}.{type(value).__qualname__}")
 
 
-#: Made once: `json.dumps` makes one for each call that is not of its own kind.
-_ENCODER: Final = json.JSONEncoder(default=_plain, allow_nan=False)
+_encode: Final = encoder(_plain, allow_nan=False)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import json.encoder
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,6 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from kaufmann_celery.errors import DecodeError, EncodeError
+from kaufmann_celery.transcoders.json_text import encoder
 
 #: Most containers (dicts, lists) inside one another. Python's JSON needs one stack level for each, of 1,000.
 MAX_DEPTH: Final = 660
@@ -118,9 +118,6 @@ def is_too_deep(value: Any, limit: int = MAX_DEPTH) -> bool:
     return True
 
 
-#: The encoder in C, None where Python comes without it.
-_make_encoder: Final[Any] = getattr(json.encoder, "c_make_encoder", None)
-_quoted: Final = json.encoder.encode_basestring_ascii
 _TOO_DEEP: Final = f"the payload nests deeper than {MAX_DEPTH} levels"
 
 
@@ -132,16 +129,8 @@ def _children(value: Any) -> Any:
 
 
 def _encode(value: Any, default: Callable[[Any], Any]) -> str:
-    """What `json.dumps` does, without the half of its time that goes into setting out.
-
-    Circular payloads end in the depth limit, so the costly search for them is off.
-    """
-    if _make_encoder is None:
-        return json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"), default=default).encode(
-            value
-        )
-    plain = (False, False, False)  # sort_keys, skipkeys, allow_nan
-    return "".join(_make_encoder(None, default, _quoted, None, ":", ",", *plain)(value, 0))
+    """What `json.dumps` does. Circular payloads end in the depth limit."""
+    return encoder(default, allow_nan=False, separators=(",", ":"))(value)
 
 
 def _dumps_rare(value: Any) -> str:

@@ -28,6 +28,7 @@ HOMES = {
         "commit.py", "ingester.py", "partitions/", "operations/",
     },
     "redis": {"ledger/"},
+    "hiredis": {"ledger/lines.py"},
     "requests": {"registry/", "local/", "testing/"},
     "urllib3": {"local/"},
     "jsonschema": {"transcoders/json_schemas.py"},
