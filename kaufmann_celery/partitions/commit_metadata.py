@@ -104,10 +104,15 @@ def room(unfinished: Sequence[int], first: int, window: int) -> int:
     A bitmap of a small window always fits, however many are unfinished; of a large one only few gaps do.
     """
     span = max([window, *(offset + 1 - first for offset in unfinished[-1:])])
-    if _FRAME_BYTES + (span + 7) // 8 <= MAX_BODY_BYTES:
+    if any_fit(span):
         return span
     left = MAX_BODY_BYTES - _FRAME_BYTES - _gap_bytes(unfinished, first)
     return max(0, left // _varint_size(span))
+
+
+def any_fit(span: int) -> bool:
+    """Return whether the body fits whichever of *span* offsets, that follow one another, are unfinished."""
+    return _FRAME_BYTES + (span + 7) // 8 <= MAX_BODY_BYTES
 
 
 def _gap_bytes(unfinished: Sequence[int], first: int) -> int:

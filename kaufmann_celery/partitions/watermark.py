@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Collection
 
-from kaufmann_celery.partitions.commit_metadata import Committed, room, worst_size
+from kaufmann_celery.partitions.commit_metadata import Committed, any_fit, room, worst_size
 
 
 class Watermark:
@@ -87,7 +87,12 @@ class Watermark:
 
     def room(self, window: int) -> int:
         """Return how many more events fit into the metadata, whichever finish first, *window* being kept to."""
-        return room(self._all_unfinished(), self.safe_offset, window)
+        first, highest = self.safe_offset, next(reversed(self._unfinished), self.position)
+        if self._held is not None:
+            highest = max([highest, *self._held.unfinished[-1:]])
+        span = max(window, highest + 1 - first)
+        # Asked for each turn: mostly the window is small enough, and nothing is gone through.
+        return span if any_fit(span) else room(self._all_unfinished(), first, window)
 
     def _all_unfinished(self) -> list[int]:
         """Return the unfinished offsets, ascending, and those that the commit found names and that are not read yet."""

@@ -65,6 +65,21 @@ def test_the_window_runs_from_the_lowest_unfinished_to_the_position() -> None:
     assert watermark.unfinished == 1
 
 
+@pytest.mark.parametrize("held", [None, Committed(0, 9, (), "i"), Committed(0, 900, (0, 3, 899), "i")])
+def test_in_a_small_window_there_is_room_for_all_of_it(held: Committed | None) -> None:
+    watermark = Watermark(0, held)
+    assert watermark.room(1_000) >= 1_000
+    watermark.deliver(0)
+    assert watermark.room(1_000) >= 1_000
+
+
+def test_in_a_large_window_there_is_room_for_as_many_gaps_as_the_metadata_holds() -> None:
+    watermark = delivered(*range(0, 400_000, 200))
+
+    assert 0 <= watermark.room(10**6) < 3_000
+    assert watermark.room(10**6) < Watermark(0).room(10**6)
+
+
 def test_a_commit_while_reading_again_keeps_what_the_last_commit_held() -> None:
     """Nobody else knows it: the ledger dropped the marks that the commit covered."""
     held = Committed(10, 500, (10, 200, 300), "i")
