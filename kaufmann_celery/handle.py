@@ -30,7 +30,7 @@ from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.given import Given
 from kaufmann_celery.tasks.retries import as_ours, cause_of
-from kaufmann_celery.worker.failure_log import FailureLog, from_the_handler_on
+from kaufmann_celery.worker.failure_log import FailureLog, facts, from_the_handler_on, label
 from kaufmann_celery.worker.insisting import insist
 from kaufmann_celery.worker.leases import KeptLease
 from kaufmann_celery.worker.runtime import WorkerRuntime, this_runner
@@ -52,12 +52,10 @@ class TaskRun:
     ledger: RunLedger
     topic: str
     partition: int
-    #: The first handler's, of those that failed for good.
-    failure: BaseException | None = None
+    #: Of handlers that failed for good.
+    failures: FailureLog = field(default_factory=FailureLog)
     #: What became of the others, in words, each with how many.
     became: Counter[str] = field(default_factory=Counter)
-    _failures: FailureLog = field(default_factory=FailureLog)
-    _failed_events: int = 0
     _reports: list[Report] = field(default_factory=list)
     #: Held where another thread might take them at the same time.
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -87,7 +85,7 @@ class TaskRun:
                 self._run_all(mine, kept)
             finally:
                 # Also when a handler leaves by `sys.exit`: what ran before it has been handled.
-                self._failures.write()
+                self.failures.write()
                 if self._reports:
                     self._report(kept, last=len(mine) == self._done)
 
@@ -112,7 +110,7 @@ class TaskRun:
             self._reports.append(report)
 
     def _report(self, kept: KeptLease, *, last: bool, wakes: bool = True) -> None:
-        self._failures.write()
+        self.failures.write()
         text, reports = self._wake_text() if wakes else "", self._take_reports()
         if insist(lambda: self._send(kept, reports, last=last, text=text)):
             self._stopped |= self._unreported
@@ -126,7 +124,7 @@ class TaskRun:
         # Held until the ledger has answered: what it has not heard of is the run's own again.
         with self._lock:
             if self._reports and not self._unreported:
-                self._failures.write()
+                self.failures.write()
                 self._send(kept, self._reports, last=False, text=wake_text(self.ledger.base))
                 self._reports = []
 
@@ -153,7 +151,7 @@ class TaskRun:
         return text
 
     def _run_one(self, given: Given, text: str) -> Report:
-        failed = self._failed_events
+        failed = self.failures.count
         unpacked = envelope.unpack(text, Position(self.topic, self.partition, given.offset), given.attempt)
         if unpacked.error is not None:
             # This dispatch is for `on_error` alone: the runs that failed came before it.
@@ -165,7 +163,7 @@ class TaskRun:
         self._handled += 1
         if given.lane is not None:
             self._unreported.add(given.lane)
-            if report.retry_in is not None or self._failed_events > failed:
+            if report.retry_in is not None or self.failures.count > failed:
                 self._stopped.add(given.lane)
         return report
 
@@ -180,8 +178,8 @@ class TaskRun:
             countdown = self.handler.options.retry.countdown(error, given.failures + 1)
             if countdown is not None:
                 log.warning(
-                    "%s failed (%s), runs again in %.1f s", _label(event), type(error).__name__, countdown,
-                    extra=_facts(event, "retry"),
+                    "%s failed (%s), runs again in %.1f s", label(event), type(error).__name__, countdown,
+                    extra=facts(event, "retry"),
                 )  # fmt: skip
                 self.became["to run again"] += 1
                 return Report(event.offset, given.d, retry_in=countdown)
@@ -201,9 +199,7 @@ class TaskRun:
         event = unpacked.event
         error.__traceback__ = from_the_handler_on(error.__traceback__)
         kind, said = type(error).__name__, message_of(error)
-        self._failures.add(event, error, said)
-        self._failed_events += 1
-        self.failure = self.failure or error
+        self.failures.add(event, error, said)
         return self._failed(unpacked, kind, said, attempts=event.attempt)
 
     def _failed(self, unpacked: envelope.Unpacked, error_type: str, message: str, *, attempts: int) -> Outcome:
@@ -224,7 +220,7 @@ class TaskRun:
                 further = self._composed(self._timed(partial(_emitted, on_error, error_event)), event, first_index=1000)
                 Outcome(further).encode()  # what cannot be written is its failure too
             except Exception:  # the handler's: an error about an error is logged and goes no further
-                log.exception("on_error failed for %s", _label(event), extra=_facts(event, "on_error_failed"))
+                log.exception("on_error failed for %s", label(event), extra=facts(event, "on_error_failed"))
         incarnation, now = self.ledger.incarnation, utc_now()
         outcome = partial(self.runtime.error_events.outcome, failed, incarnation=incarnation, now=now, further=further)
         return insist(outcome)
@@ -276,17 +272,3 @@ def _in_rounds(events: list[tuple[Given, str]]) -> list[tuple[Given, str]]:
 
 async def _all_of(outputs: AsyncIterable[Any]) -> list[Any]:
     return [one async for one in outputs]
-
-
-def _label(event: Event) -> str:
-    return f"{event.name} {event.id} at {event.position}"
-
-
-def _facts(event: Event, action: str) -> dict[str, Any]:
-    return {
-        "action": action,
-        "event": event.name,
-        "topic": event.topic,
-        "partition": event.partition,
-        "offset": event.offset,
-    }

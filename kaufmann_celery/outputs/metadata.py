@@ -54,7 +54,7 @@ class Cause:
     def callback_topic(self) -> Mapping[str, Any] | None:
         """KaufmannEx's `callback_topic`: topic and partition; None without."""
         callback = self.meta.get("callback_topic")
-        return callback if callback is not None and isinstance(callback, Mapping) else None
+        return callback if isinstance(callback, Mapping) else None
 
     @property
     def headers(self) -> Headers:

@@ -17,7 +17,7 @@ import base64
 import binascii
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 #: Kafka's default for `offset.metadata.max.bytes`, less what the incarnation and the form take.
@@ -98,21 +98,17 @@ def worst_size(unfinished: Sequence[int], first: int) -> int:
     return _FRAME_BYTES + min(_gap_bytes(unfinished, first), (unfinished[-1] - first) // 8 + 1)
 
 
-def room(unfinished: Sequence[int], first: int, window: int) -> int:
+def room(unfinished: Callable[[], Sequence[int]], first: int, highest: int, window: int) -> int:
     """Return how many more offsets may become unfinished, were none ever *window* or more above the lowest.
 
-    A bitmap of a small window always fits, however many are unfinished; of a large one only few gaps do.
+    A bitmap of a small window always fits, however many are unfinished, and then *unfinished* is not called; of a large
+    one only few gaps do. *highest* is the last unfinished offset, *first* where there is none.
     """
-    span = max([window, *(offset + 1 - first for offset in unfinished[-1:])])
-    if any_fit(span):
+    span = max(window, highest + 1 - first)
+    if _FRAME_BYTES + (span + 7) // 8 <= MAX_BODY_BYTES:
         return span
-    left = MAX_BODY_BYTES - _FRAME_BYTES - _gap_bytes(unfinished, first)
+    left = MAX_BODY_BYTES - _FRAME_BYTES - _gap_bytes(unfinished(), first)
     return max(0, left // _varint_size(span))
-
-
-def any_fit(span: int) -> bool:
-    """Return whether the body fits whichever of *span* offsets, that follow one another, are unfinished."""
-    return _FRAME_BYTES + (span + 7) // 8 <= MAX_BODY_BYTES
 
 
 def _gap_bytes(unfinished: Sequence[int], first: int) -> int:

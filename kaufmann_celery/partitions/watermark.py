@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Collection
 
-from kaufmann_celery.partitions.commit_metadata import Committed, any_fit, room, worst_size
+from kaufmann_celery.partitions.commit_metadata import Committed, room, worst_size
 
 
 class Watermark:
@@ -87,12 +87,13 @@ class Watermark:
 
     def room(self, window: int) -> int:
         """Return how many more events fit into the metadata, whichever finish first, *window* being kept to."""
-        first, highest = self.safe_offset, next(reversed(self._unfinished), self.position)
-        if self._held is not None:
-            highest = max([highest, *self._held.unfinished[-1:]])
-        span = max(window, highest + 1 - first)
-        # Asked for each turn: mostly the window is small enough, and nothing is gone through.
-        return span if any_fit(span) else room(self._all_unfinished(), first, window)
+        return room(self._all_unfinished, self.safe_offset, self._highest_unfinished(), window)
+
+    def _highest_unfinished(self) -> int:
+        """Return the last of `_all_unfinished`, the safe offset where there is none."""
+        if self._held is not None and self._held.unfinished and self._held.unfinished[-1] >= self.position:
+            return self._held.unfinished[-1]
+        return next(reversed(self._unfinished), self.safe_offset)
 
     def _all_unfinished(self) -> list[int]:
         """Return the unfinished offsets, ascending, and those that the commit found names and that are not read yet."""

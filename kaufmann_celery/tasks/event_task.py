@@ -54,8 +54,8 @@ class EventTask(Task):
         ledger = RunLedger(runtime.ledger, base, incarnation, run_id(self.request.id), lease, tag)
         run = TaskRun(runtime, self.handler, ledger, topic, partition)
         run.run(given.read(events), texts)
-        if run.failure is not None:
-            raise run.failure
+        if run.failures.first is not None:
+            raise run.failures.first
         return ", ".join(f"{many} {what}" for what, many in run.became.items()) or "nothing to do: already run"
 
 

@@ -81,10 +81,11 @@ class Grouping:
         mean = self._mean.get(handler.pattern)
         if mean is None:
             return self._probe(handler.pattern, now)
-        share = outstanding // (_TASKS_EACH * self._runners())
+        runners = self._runners()
+        share = outstanding // (_TASKS_EACH * runners)
         share = max(share, min(_events_in(_MESSAGE_S, mean, most), outstanding // _LEAST_TASKS))
         size = min(_events_in(_TASK_S, mean, most), share)
-        long = min(_events_in(_LONG_TASK_S, mean, most), outstanding // (_MANY_EACH * self._runners()))
+        long = min(_events_in(_LONG_TASK_S, mean, most), outstanding // (_MANY_EACH * runners))
         self.quantum = max(1, size, long)
         return self.quantum
 

@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from kaufmann_celery.event import Event
 
@@ -47,22 +48,23 @@ class FailureLog:
     """The failures of one task. Thread-safe. They are held back until `write`, which comes before they are reported."""
 
     def __init__(self) -> None:
+        #: The task's first one, which it raises, so that Celery prints its traceback; and how many there were.
+        self.first: BaseException | None = None
+        self.count = 0
         self._kinds: dict[Hashable, _Alike] = {}
         self._lock = threading.Lock()
-        self._is_first = True
 
     def add(self, event: Event, error: BaseException, said: str) -> None:
         """Note that the handler of *event* raised *error*, whose message is *said*."""
-        position = str(event.position)
-        line = f"{event.name} {event.id} at {position} failed: {type(error).__name__}"
+        line = f"{label(event)} failed: {type(error).__name__}"
+        new = _Alike(error, event, is_celerys=self.first is None)
+        if self.first is None:
+            self.first = error
+        self.count += 1
         with self._lock:
-            kind = (event.name, _kind(error))
-            alike = self._kinds.get(kind)
-            if alike is None:
-                alike = self._kinds[kind] = _Alike(error, event, self._is_first)
+            alike = self._kinds.setdefault((event.name, _kind(error)), new)
             alike.lines.append(f"{line}: {said}" if alike.lines and said else line)
-            alike.positions.append(position)
-            self._is_first = False
+            alike.positions.append(str(event.position))
 
     def write(self) -> None:
         """Log what was noted since the last time."""
@@ -74,16 +76,25 @@ class FailureLog:
             is_printed = alike.is_celerys and len(alike.lines) == 1
             log.error(
                 "%s", "\n".join(alike.lines), exc_info=None if is_printed else alike.error,
-                extra={
-                    "action": "failed",
-                    "event": alike.first.name,
-                    "error_type": type(alike.error).__name__,
-                    "topic": alike.first.topic,
-                    "partition": alike.first.partition,
-                    "offset": alike.first.offset,
-                    "positions": alike.positions,
-                },
+                extra=facts(alike.first, "failed", error_type=type(alike.error).__name__, positions=alike.positions),
             )  # fmt: skip
+
+
+def label(event: Event) -> str:
+    """Return what names an event in the log."""
+    return f"{event.name} {event.id} at {event.position}"
+
+
+def facts(event: Event, action: str, **more: Any) -> dict[str, Any]:
+    """Return the fields of a log record about an event."""
+    return {
+        "action": action,
+        "event": event.name,
+        "topic": event.topic,
+        "partition": event.partition,
+        "offset": event.offset,
+        **more,
+    }
 
 
 def _kind(error: BaseException) -> Hashable:

@@ -64,6 +64,10 @@ class Scene:
         return decoded
 
 
+def id_of(decoded: Decoded) -> str:
+    return unpack(decoded.text, Position("orders", 3, 42), 1).event.id
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene("order.placed", "order.paid", "schema.placed")
@@ -114,7 +118,7 @@ class TestName:
     def test_metas_message_name_comes_before_the_schemas(self, scene: Scene) -> None:
         decoded = scene.read(None, paid(), BY_ID["paid"])
 
-        assert (decoded.name, decoded.meta["message_id"]) == ("order.paid", "m1")
+        assert (decoded.name, id_of(decoded)) == ("order.paid", "m1")
         assert decoded.payload() == {"sum": 7}
         assert decoded.meta["message_name"] == "order.paid"
 
@@ -209,7 +213,7 @@ class TestFaults:
         failed = scene.fault(b"order.placed", TEA, ("kaufmann-meta", meta))
 
         assert isinstance(failed.error, DecodeError)
-        assert failed.meta == {}
+        assert (failed.meta, id_of(failed)) == ({}, "orders:3:42")
 
     def test_a_registry_that_is_away_is_no_fault_of_the_event(self, scene: Scene) -> None:
         scene.registry.away = True
@@ -222,7 +226,7 @@ class TestFaults:
 def test_meta_is_the_headers_where_the_schema_has_no_place_for_it(scene: Scene) -> None:
     decoded = scene.read(b"order.placed", TEA, ("kaufmann-meta", b'{"message_id":"m9"}'))
 
-    assert decoded.meta == {"message_id": "m9"}
+    assert (id_of(decoded), decoded.meta) == ("m9", {"message_id": "m9"})
 
 
 class TestJson:
@@ -234,7 +238,7 @@ class TestJson:
 
         for key in (b"order.noted#k1", None):
             decoded = scene.read(key, value, self.JSON)
-            assert (decoded.name, decoded.meta["message_id"], decoded.payload()) == ("order.noted", "m9", {"sum": 1})
+            assert (decoded.name, id_of(decoded), decoded.payload()) == ("order.noted", "m9", {"sum": 1})
 
     def test_one_that_nothing_names_is_an_error_event(self) -> None:
         failed = Scene("*").fault(None, b'{"sum": 1}', self.JSON)

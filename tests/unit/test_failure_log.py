@@ -17,9 +17,9 @@ def fails(what: str) -> None:
     raise ValueError(what)
 
 
-def fails_because_of_another() -> None:
+def because_of(call: Callable[[], None]) -> None:
     try:
-        fails("inner")
+        call()
     except ValueError as error:
         raise LookupError("outer") from error
 
@@ -96,7 +96,7 @@ def printed(error: BaseException) -> str:
         lambda: fails("no stock"),
         lambda: fails("two\nlines"),
         lambda: fails(""),
-        fails_because_of_another,
+        lambda: because_of(partial(fails, "inner")),
         fails_while_another_is_handled,
         fails_with_a_note,
         fails_in_a_group,
@@ -130,13 +130,6 @@ def test_those_of_one_place_have_a_line_each_and_one_traceback(caplog: pytest.Lo
     assert (said["topic"], said["partition"], said["offset"]) == ("orders", 3, 1)
 
 
-def because_of(what: str) -> None:
-    try:
-        fails(what)
-    except ValueError as error:
-        raise LookupError("outer") from error
-
-
 def because_of_none() -> None:
     try:
         fails("inner")
@@ -145,9 +138,9 @@ def because_of_none() -> None:
 
 
 def test_what_led_to_them_has_to_be_alike_too(caplog: pytest.LogCaptureFixture) -> None:
-    alike = [raised_by(partial(because_of, what)) for what in ("one", "two")]
+    alike = [raised_by(partial(because_of, partial(fails, what))) for what in ("one", "two")]
     assert len(logged(caplog, *alike)) == 1
-    assert len(logged(caplog, alike[0], raised_by(fails_because_of_another))) == 2
+    assert len(logged(caplog, alike[0], raised_by(partial(because_of, fails_deep)))) == 2
     assert len(logged(caplog, *[raised_by(because_of_none) for _ in range(2)])) == 1
 
 
