@@ -98,6 +98,9 @@ def producer_options(config: Config) -> dict[str, Any]:
         **client_options(config),
         # Kafka's own since 4.0: a request for each record costs broker and sender more than the record does.
         "linger_ms": 5,
+        # A request has one batch for a partition, and what fails or is answered comes by the hundred. Where a topic
+        # takes less, kafka-python makes smaller ones.
+        "batch_size": 128 * 1024,
         "max_block_ms": 5000,
         "metadata_max_age_ms": int(_METADATA_MAX_AGE_S * 1000),
         # The broker and the topic decide what is too large, not a second limit here.

@@ -105,3 +105,12 @@ def test_a_record_that_is_refused_is_found_among_those_of_its_batch(kafka: Bysta
     assert written == [key for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Position)]
     # In a transaction it is all or nothing: the others are tried again without it.
     assert written in ([], [b"first", b"third"])
+
+
+def test_a_topic_that_takes_less_than_a_batch_gets_all_in_their_order(kafka: Bystander, publish: Publish) -> None:
+    small = kafka.create(unique("small"), 1, max_message_bytes=10_000)
+    values = [b"%04d" % number + b"x" * 1000 for number in range(300)]
+    answers = publish([OutRecord(small, b"key", value, partition=0) for value in values])
+
+    assert [one.value for one in kafka.read(small)] == values
+    assert not any(isinstance(answer, RefusedForGood) for answer in answers)
