@@ -16,6 +16,7 @@ from kaufmann_celery.ledger import Claimed, Turn, claims
 from kaufmann_celery.partitions.ahead import DecodesAhead
 from kaufmann_celery.partitions.owned import Guarded, OwnedPartition
 from kaufmann_celery.partitions.pending import Decodes, GoneRecord, Pending
+from kaufmann_celery.partitions.turns import Turns
 from kaufmann_celery.tasks.celery_out import CeleryOut
 from kaufmann_celery.tasks.envelope import Decoded
 from kaufmann_celery.tasks.grouping import Grouping
@@ -50,7 +51,7 @@ class Dispatcher:
         self._celery = CeleryOut(kaufmann.celery, group, kaufmann.queue_of)
         self._watchdog = Watchdog(self._celery.waiting, kaufmann.queue_of)
         self._numbers = itertools.count(1)
-        self._turns = 0
+        self._turns = Turns(has_lanes=config.ordering != "unordered")
         #: What waits for the broker to have the tasks sent last, and these.
         self._on_their_way = _NOTHING
         #: Events wait a moment for the first measurement of their handler.
@@ -84,7 +85,7 @@ class Dispatcher:
         except UnavailableError as error:
             away.append(error)
         self.reruns.ripen(now, self._max_demand - sum(owned.outstanding for owned in partitions))
-        self._decode(partitions, away)
+        self._decode(partitions, now, away)
         self._claim(partitions, guarded, away)
         steps = [self._conclude]
         if self._watchdog.is_due(now):
@@ -103,19 +104,20 @@ class Dispatcher:
         """Drop the connection to Celery's broker."""
         self._celery.close()
 
-    def _decode(self, partitions: Sequence[OwnedPartition], away: list[UnavailableError]) -> None:
+    def _decode(self, partitions: Sequence[OwnedPartition], now: float, away: list[UnavailableError]) -> None:
         outstanding = sum(owned.outstanding for owned in partitions)
         slots = self._max_demand - outstanding
-        ordered = self._in_turn(partitions)
-        self._turns += 1
+        enough, most = self.grouping.enough_tasks, self.grouping.full
+        ordered = self._turns.begin(partitions, now, enough=enough, most=most)
         for owned in ordered:
             # Before what is new: others wait for them.
-            slots -= owned.take_freed(slots)
+            slots -= self._turns.took(owned, owned.take_freed(self._turns.room(owned, slots)))
         if outstanding and slots < self.grouping.quantum:
             slots = 0
         for owned in ordered:
+            room = self._turns.room(owned, slots)
             try:
-                slots = self._decode_some(owned, slots)
+                slots -= self._turns.took(owned, room - self._decode_some(owned, room))
             except UnavailableError as error:
                 # The next turn begins with another: no turn waits for the registry once for each partition.
                 away.append(error)
@@ -147,12 +149,7 @@ class Dispatcher:
 
     def decode_ahead(self, partitions: Sequence[OwnedPartition]) -> None:
         """Decode some of the records that come next, while Redis answers."""
-        self._decoder.go_on(self._in_turn(partitions))
-
-    def _in_turn(self, partitions: Sequence[OwnedPartition]) -> list[OwnedPartition]:
-        """Return them in the order of the next turn: each turn another comes first, so that none starves."""
-        first = self._turns % len(partitions) if partitions else 0
-        return [*partitions[first:], *partitions[:first]]
+        self._decoder.go_on(self._turns.order(partitions))
 
     def _claim(self, partitions: Sequence[OwnedPartition], guarded: Guarded, away: list[UnavailableError]) -> None:
         for owned in partitions:
@@ -216,6 +213,7 @@ class Dispatcher:
         self._on_their_way = sent, parts
         for part in parts:
             part.number = next(self._numbers)
+            self._turns.sent(part.owned, now)
             for pending in part.events:
                 pending.sent(now, part.number)
 

@@ -53,6 +53,8 @@ class Grouping:
         self._warm: dict[str, set[str]] = {}
         #: Events in the latest task: fewer free slots than that are not worth taking new events for.
         self.quantum = 1
+        #: Events in a task of the latest handler, where so much waits that nothing else limits it.
+        self.full = _MOST_IN_TASK
 
     def learn(self, pattern: str, events: int, seconds: float, *, runner: str, now: float) -> None:
         """Note that *runner* spent *seconds* on *events* events."""
@@ -70,6 +72,11 @@ class Grouping:
             most = _UNUSUAL * median(latest)
             self._mean[pattern] = fmean(min(one, most) for one in latest)
 
+    @property
+    def enough_tasks(self) -> int:
+        """How many tasks keep every runner busy."""
+        return _TASKS_EACH * self._runners()
+
     def size(self, handler: Handler, outstanding: int, now: float) -> int:
         """Return how many events to put into the next task, 0 to wait a moment for the first measurement.
 
@@ -81,11 +88,11 @@ class Grouping:
         mean = self._mean.get(handler.pattern)
         if mean is None:
             return self._probe(handler.pattern, now)
-        runners = self._runners()
+        runners, self.full = self._runners(), max(1, _events_in(_LONG_TASK_S, mean, most))
         share = outstanding // (_TASKS_EACH * runners)
         share = max(share, min(_events_in(_MESSAGE_S, mean, most), outstanding // _LEAST_TASKS))
         size = min(_events_in(_TASK_S, mean, most), share)
-        long = min(_events_in(_LONG_TASK_S, mean, most), outstanding // (_MANY_EACH * runners))
+        long = min(self.full, outstanding // (_MANY_EACH * runners))
         self.quantum = max(1, size, long)
         return self.quantum
 

@@ -223,10 +223,22 @@ def test_what_waited_for_its_lane_goes_before_what_is_new_in_whatever_partition(
     owned.finish(3)
     scene.decodes.lane = None
     fetch(other, 8)
-    scene.dispatcher._turns = turn
+    scene.dispatcher._turns._number = turn
     scene.take(owned, other)
 
     assert (sorted(owned.pending), sorted(other.pending)) == ([4], [7])
+
+
+def test_where_lanes_are_a_partition_gets_its_next_task_once_it_has_none_and_others_keep_the_workers_busy() -> None:
+    scene, partitions = Scene(ordering="key", max_demand=100), [owned_by(InMemory()) for _ in range(8)]
+    for offset in (3, 4):
+        for owned in partitions:
+            fetch(owned, offset)
+        scene.take(*partitions)
+    partitions[2].finish(3)
+    scene.take(*partitions)
+
+    assert [sorted(owned.pending) for owned in partitions] == [[3], [3], [4], [3], [3], [3], [3], [3]]
 
 
 def test_what_is_sent_carries_the_tag_of_its_owner(scene: Scene, memory: InMemory) -> None:
