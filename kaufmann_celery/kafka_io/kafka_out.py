@@ -233,14 +233,16 @@ def answer(sent: Any, deadline: float) -> Position | RefusedForGood | None:
     """Wait for what became of one that was sent; None where nobody knows yet. Raises kafka-python's errors."""
     if isinstance(sent, RefusedForGood):
         return sent
-    try:
-        metadata = sent.get(timeout=max(0.0, deadline - time.monotonic()))
-    except kafka_errors.KafkaError as error:
-        if not sent.is_done:
-            return None
-        if not (is_for_good(error) or _is_for_company(error)):
-            raise
-        return _for_good(error, "its topic")
+    if not sent.succeeded():
+        try:
+            sent.get(timeout=max(0.0, deadline - time.monotonic()))
+        except kafka_errors.KafkaError as error:
+            if not sent.is_done:
+                return None
+            if not (is_for_good(error) or _is_for_company(error)):
+                raise
+            return _for_good(error, "its topic")
+    metadata = sent.value
     return Position(metadata.topic, metadata.partition, metadata.offset)
 
 

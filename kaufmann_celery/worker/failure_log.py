@@ -1,5 +1,7 @@
 """Failures in the worker's log: a line for each event. Those that failed alike, at one place, share a traceback.
 
+That of the first one is Celery's: the task raises it.
+
 To print a traceback takes Python longer than all else that a failed event costs here, and a service may fail often.
 """
 
@@ -38,7 +40,7 @@ class _Alike:
 
     error: BaseException
     first: Event
-    #: Whether it is the task's first failure, whose traceback Celery prints.
+    #: Whether it is the kind of the task's first failure, whose traceback Celery prints.
     is_celerys: bool
     lines: list[str] = field(default_factory=list)
     positions: list[str] = field(default_factory=list)
@@ -73,9 +75,8 @@ class FailureLog:
         with self._lock:
             kinds, self._kinds = self._kinds, {}
         for alike in kinds.values():
-            is_printed = alike.is_celerys and len(alike.lines) == 1
             log.error(
-                "%s", "\n".join(alike.lines), exc_info=None if is_printed else alike.error,
+                "%s", "\n".join(alike.lines), exc_info=None if alike.is_celerys else alike.error,
                 extra=facts(alike.first, "failed", error_type=type(alike.error).__name__, positions=alike.positions),
             )  # fmt: skip
 

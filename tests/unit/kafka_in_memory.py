@@ -125,13 +125,21 @@ class Sent:
         answers = self._record.value not in kafka.stuck and kafka.faults.get("send", self) is not None
         return self._is_written or self._producer.closed or answers
 
+    @property
+    def value(self) -> Position:
+        assert self._is_written
+        return Position(self._record.topic, self._record.partition, 7)
+
+    def succeeded(self) -> bool:
+        return self._is_written
+
     def get(self, timeout: float) -> Position:
         assert timeout >= 0
         if not self.is_done:
             raise kafka_errors.KafkaTimeoutError
         if not self._is_written:
             self._write()
-        return Position(self._record.topic, self._record.partition, 7)
+        return self.value
 
     def _write(self) -> None:
         kafka = self._producer.kafka

@@ -160,13 +160,15 @@ def test_a_chain_that_never_ends_is_alike_to_none(caplog: pytest.LogCaptureFixtu
     assert len(logged(caplog, one, other)) == 2
 
 
-def test_the_traceback_of_a_tasks_first_failure_is_left_to_celery_where_it_is_alone(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_the_traceback_of_a_tasks_first_failure_is_left_to_celery(caplog: pytest.LogCaptureFixture) -> None:
     errors = [raised_by(partial(fails, what)) for what in ("first", "second")]
+    other = raised_by(fails_with_a_suggestion)
 
-    assert logged(caplog, errors[0], first=True) == ["order.placed id-1 at orders:3:1 failed: ValueError"]
-    assert logged(caplog, *errors, first=True)[0].endswith(printed(errors[0]))
+    assert logged(caplog, *errors, other, first=True) == [
+        "order.placed id-1 at orders:3:1 failed: ValueError\n"
+        "order.placed id-2 at orders:3:2 failed: ValueError: second",
+        f"order.placed id-3 at orders:3:3 failed: AttributeError\n{printed(other)}",
+    ]
 
 
 def test_events_of_different_names_stand_apart(caplog: pytest.LogCaptureFixture) -> None:
