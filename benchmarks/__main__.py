@@ -6,6 +6,7 @@ What was measured for this commit before is not measured again: stop it, and sta
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -15,8 +16,8 @@ import redis
 
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.handling import HANDLERS
-from benchmarks.latency import idle, percentiles
-from benchmarks.plan import LATENCY, events_of, handlers, plan, titles
+from benchmarks.latency import latencies, percentiles
+from benchmarks.plan import ARRIVALS, LATENCY, events_of, handlers, plan, titles
 from benchmarks.plot import plot
 from benchmarks.processes import unwind_at_sigterm
 from benchmarks.results import Planned, results_of_commit
@@ -30,7 +31,8 @@ from kaufmann_celery.registry.local_schemas import shipped_error_schema
 DIRECTORY = Path(".kaufmann/bench")
 #: What a quick run is of a whole one, and the seconds by which a run may be late before it has failed.
 _QUICK_SHARE, _PATIENCE_S = 0.25, 90.0
-_IDLE_EVENTS = 1_000
+#: Events that come one by one, and seconds for which others come, when latency is measured.
+_IDLE_EVENTS, _ARRIVING_S = 1_000, 10.0
 
 
 def main() -> None:
@@ -72,9 +74,11 @@ def _prepare(stack: Settings) -> None:
 
 def _made(stack: Settings, planned: Planned, share: float) -> Mapping[str, float]:
     """Make a run; *share* is how much shorter than a whole one."""
-    if (planned.contestant, planned.case) == LATENCY:
-        return percentiles(idle(stack, f"latency-{planned.round}", round(_IDLE_EVENTS * share)))
-    topic = f"{planned.contestant}-{planned.case}-{planned.round}".replace(" ", "-").replace("_", "-")
+    topic = re.sub("[^a-z0-9]+", "-", f"{planned.contestant}-{planned.case}-{planned.round}")
+    if planned.contestant == LATENCY:
+        rate = ARRIVALS[planned.case]
+        events = _IDLE_EVENTS if rate is None else rate * _ARRIVING_S
+        return percentiles(latencies(stack, topic, round(events * share), rate))
     return _measured(stack, planned.contestant, planned.case, topic, share=share)
 
 

@@ -1,6 +1,7 @@
-"""How long an event takes from the producer's send to the start of its handler, in a system that is else idle.
+"""How long an event takes from the producer's send to the start of its handler.
 
-Events come one by one, at random moments 10 to 60 ms apart. `python -m benchmarks.latency [--events 1000]`
+Events come one by one, at random moments 10 to 60 ms apart, in a system that is else idle; or so many in a second, as
+they would by chance. `python -m benchmarks.latency [--events 1000] [--rate 1000]`
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ def main() -> None:
     """Start a stack of its own, measure, and print the percentiles."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000)
-    events: int = parser.parse_args().events
+    parser.add_argument("--rate", type=float, help="events a second; one by one without it")
+    options = parser.parse_args()
+    events: int = options.events
     unwind_at_sigterm()
     with temporary_stack() as stack:
         register(stack, NAME)
-        found = idle(stack, "latency", events)
+        found = latencies(stack, "latency", events, options.rate)
     shown = [f"{name.removesuffix('_ms')} {ms:.1f} ms" for name, ms in percentiles(found).items()]
     print(f"{events:,} events: {', '.join(shown)}")
 
@@ -48,8 +51,11 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {**cuts, "mean_ms": statistics.mean(ordered), "most_ms": ordered[-1]}
 
 
-def idle(stack: Settings, topic: str, events: int) -> list[float]:
-    """Run ingester and worker, and return the seconds that each event took to its handler."""
+def latencies(stack: Settings, topic: str, events: int, rate: float | None = None) -> list[float]:
+    """Run ingester and worker, and return the seconds that each event took to its handler.
+
+    *rate*: events a second; None: one by one.
+    """
     redis.Redis.from_url(stack["KAUFMANN_REDIS_URL"]).delete(LATENCIES)
     create(stack, topic)
     environ = {**os.environ, **stack, "BENCH_TOPIC": topic, "BENCH_LATENCIES": LATENCIES}
@@ -57,29 +63,36 @@ def idle(stack: Settings, topic: str, events: int) -> list[float]:
     ingester = [kaufmann, "-A", "benchmarks.service", "ingester"]
     with worker("benchmarks.service", environ), subprocess.Popen(ingester, env=environ) as running:
         try:
-            return _measured(stack, topic, WARM_UP + events)[WARM_UP:]
+            return _measured(stack, topic, WARM_UP + events, rate)[WARM_UP:]
         finally:
             running.terminate()
 
 
-def _measured(stack: Settings, topic: str, events: int) -> list[float]:
-    """Send *events*, and return the seconds that each took to its handler."""
+def _measured(stack: Settings, topic: str, events: int, rate: float | None) -> list[float]:
+    """Send *events*, *rate* of them a second, and return the seconds that each took to its handler."""
     client: Any = redis.Redis.from_url(stack["KAUFMANN_REDIS_URL"])
     producer: Any = KafkaProducer(bootstrap_servers=stack["KAUFMANN_BROKERS"], linger_ms=0)
+    due = time.monotonic()
     for number in range(events):
         value = encoded(payload(number) | {"note": repr(time.time())})
         producer.send(topic, key=NAME.encode(), value=value, partition=number % PARTITIONS)
-        time.sleep(random.uniform(0.01, 0.06))
-        while number == 0 and not client.llen(LATENCIES):
-            time.sleep(0.05)
+        if number < WARM_UP:
+            _handled(client, number + 1)
+            due = time.monotonic()
+        due += random.uniform(0.01, 0.06) if rate is None else random.expovariate(rate)
+        time.sleep(max(0.0, due - time.monotonic()))
     producer.close()
+    _handled(client, events)
+    return [float(one) for one in client.lrange(LATENCIES, 0, -1)]
+
+
+def _handled(client: Any, events: int) -> None:
+    """Wait until so many events were handled, for a minute at most."""
     deadline = time.monotonic() + 60
-    while client.llen(LATENCIES) < events and time.monotonic() < deadline:
-        time.sleep(0.05)
-    found = [float(one) for one in client.lrange(LATENCIES, 0, -1)]
-    if len(found) < events:
-        raise RunFailed(f"only {len(found)} of {events} events were handled within a minute of the last one")
-    return found
+    while (found := client.llen(LATENCIES)) < events:
+        if time.monotonic() > deadline:
+            raise RunFailed(f"only {found} of {events} events were handled within a minute")
+        time.sleep(0.002)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from benchmarks.handling import HANDLERS, Handler
 from benchmarks.results import Planned
 from benchmarks.targets import TARGETS
 
-#: No contestant: how long events take to their handlers while nothing else happens.
-LATENCY = ("latency", "idle")
+#: No contestant: how long events take to their handlers, and how many come in a second; None: one by one.
+LATENCY = "latency"
+ARRIVALS: Mapping[str, float | None] = {"idle": None, "1,000 a second": 1000.0}
 _LEAST_EVENTS = 100
 
 
@@ -21,7 +22,7 @@ def plan(rounds: int, *, quick: bool = False, only: Collection[str] = ()) -> lis
     kinds = [(name, case) for name, one in CONTESTANTS.items() for case in one.handlers]
     chosen = [
         kind
-        for kind in [*kinds, LATENCY]
+        for kind in [*kinds, *((LATENCY, case) for case in ARRIVALS)]
         if (not only or kind[0] in only) and (not quick or kind in needed or kind[1] == "0 ms")
     ]
     # An order that is the same each time a benchmark goes on, as what it has done is left out.

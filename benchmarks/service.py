@@ -9,6 +9,7 @@ import os
 import re
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,15 @@ def on_event(event: Event) -> tuple[str, Any] | None:
     """Handle an event."""
     if LATENCIES:
         took = time.time() - float(event.payload["note"])
-        redis.Redis.from_url(kaufmann.config.redis_url).rpush(LATENCIES, took)
+        notes().rpush(LATENCIES, took)
     handle(event.payload["order_id"])
     return (ANSWER, event.payload) if ANSWERS else None
+
+
+@cache
+def notes() -> Any:
+    """Return this process' connection to Redis."""
+    return redis.Redis.from_url(kaufmann.config.redis_url)
 
 
 def measure() -> None:
