@@ -76,16 +76,19 @@ class Dispatcher:
             if pending := owned.raised(raised):
                 self.reruns.ended(owned, pending, raised, (raised.due_ms - turn.now_ms) / 1000)
 
-    def take(self, partitions: Sequence[OwnedPartition], guarded: Guarded) -> None:
-        """Take, claim and send what fits. Raises `UnavailableError` after having done what could be done."""
+    def take(self, partitions: Sequence[OwnedPartition], guarded: Guarded, outstanding: Callable[[], int]) -> None:
+        """Take, claim and send what fits. Raises `UnavailableError` after having done what could be done.
+
+        *outstanding*: how many events hold a slot, of these partitions and of others that are not here for a moment.
+        """
         away: list[UnavailableError] = []
         now = time.monotonic()
         try:
             self._confirm()
         except UnavailableError as error:
             away.append(error)
-        self.reruns.ripen(now, self._max_demand - sum(owned.outstanding for owned in partitions))
-        self._decode(partitions, now, away)
+        self.reruns.ripen(now, self._max_demand - outstanding())
+        self._decode(partitions, now, outstanding(), away)
         self._claim(partitions, guarded, away)
         steps = [self._conclude]
         if self._watchdog.is_due(now):
@@ -96,7 +99,7 @@ class Dispatcher:
                     guarded(owned, step)
                 except UnavailableError as error:
                     away.append(error)
-        self._send(partitions)
+        self._send(partitions, outstanding())
         if away:
             raise away[0]
 
@@ -104,11 +107,12 @@ class Dispatcher:
         """Drop the connection to Celery's broker."""
         self._celery.close()
 
-    def _decode(self, partitions: Sequence[OwnedPartition], now: float, away: list[UnavailableError]) -> None:
-        outstanding = sum(owned.outstanding for owned in partitions)
+    def _decode(
+        self, partitions: Sequence[OwnedPartition], now: float, outstanding: int, away: list[UnavailableError]
+    ) -> None:
         slots = self._max_demand - outstanding
-        enough, most = self.grouping.enough_tasks, self.grouping.full
-        ordered = self._turns.begin(partitions, now, enough=enough, most=most)
+        enough = self.grouping.enough_tasks if self.grouping.is_quick else None
+        ordered = self._turns.begin(partitions, now, enough)
         for owned in ordered:
             # Before what is new: others wait for them.
             slots -= self._turns.took(owned, owned.take_freed(self._turns.room(owned, slots)))
@@ -196,9 +200,8 @@ class Dispatcher:
         if self.reruns.conclude(owned):
             self._nudge(owned.ledger.base)
 
-    def _send(self, partitions: Sequence[OwnedPartition]) -> None:
+    def _send(self, partitions: Sequence[OwnedPartition], outstanding: int) -> None:
         now = time.monotonic()
-        outstanding = sum(owned.outstanding for owned in partitions)
         size = partial(self.grouping.size, outstanding=outstanding, now=now)
         parts = [part for owned in partitions for part in parts_of(owned, size)]
         self.holds = any(owned.ready for owned in partitions)

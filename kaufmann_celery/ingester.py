@@ -137,7 +137,7 @@ class Ingester:
     @property
     def outstanding(self) -> int:
         """Events dispatched and not finished, over all partitions."""
-        return sum(owned.outstanding for owned in self._partitions)
+        return self._partitions.outstanding
 
     def _loop(self) -> None:
         try:
@@ -225,7 +225,7 @@ class Ingester:
 
     def _dispatch(self) -> None:
         if not self._stop.is_asked:
-            self._dispatcher.take(list(self._partitions), self._partitions.guarded)
+            self._dispatcher.take(list(self._partitions), self._partitions.guarded, lambda: self.outstanding)
             self._consumption.look()
 
     def _commit(self) -> None:

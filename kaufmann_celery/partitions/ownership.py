@@ -65,6 +65,13 @@ class Ownership:
         self._asked: dict[TopicPartition, _Question] = {}
         #: Owned and being read.
         self.owned: dict[TopicPartition, OwnedPartition] = {}
+        #: Events outstanding in partitions that were let go of to be taken over again.
+        self._let_go: dict[TopicPartition, int] = {}
+
+    @property
+    def outstanding(self) -> int:
+        """Events that hold a slot of `max_demand`, also of partitions that are about to be taken over again."""
+        return sum(owned.outstanding for owned in self.owned.values()) + sum(self._let_go.values())
 
     def __iter__(self) -> Iterator[OwnedPartition]:
         return iter(list(self.owned.values()))
@@ -82,8 +89,10 @@ class Ownership:
 
     def assigned(self, assignment: Assignment) -> None:
         """Note a partition that is to be taken over."""
+        let_go = self._let_go.get(assignment.partition, 0)
         self.drop(assignment.partition)
         self._assigned[assignment.partition] = assignment
+        self._let_go[assignment.partition] = let_go
 
     def kept(self, partition: TopicPartition, generation: int) -> None:
         """Note a partition kept through a rebalance: its scripts carry the new generation from now on."""
@@ -98,6 +107,7 @@ class Ownership:
             self._assigned.pop(partition, None)
             self._asked.pop(partition, None)
             self.owned.pop(partition, None)
+            self._let_go.pop(partition, None)
 
     def take_over(self) -> None:
         """Take assigned partitions over in the ledger, and begin to read them.
@@ -110,6 +120,7 @@ class Ownership:
             owned = self._own(assignment)
             if owned is not None:
                 del self._assigned[assignment.partition]
+                self._let_go.pop(assignment.partition, None)
                 self.owned[owned.partition] = owned
                 self._begin(owned.partition, owned.committed.offset)
 
@@ -161,6 +172,7 @@ class Ownership:
     def reread(self, owned: OwnedPartition) -> None:
         """Let go of a partition, to take it over again from what Kafka then says: it is not known what is committed."""
         self.drop(owned.partition)
+        self._let_go[owned.partition] = owned.outstanding
         self._reopen(owned.partition, None)
 
     def _own(self, assignment: Assignment) -> OwnedPartition | None:

@@ -4,7 +4,8 @@ Each turn another partition comes first, so that none starves.
 
 Where events have lanes, each is reported before the next of its lane begins, and one report does for an event of every
 lane in the task: it needs as many as its longest lane has events. Fewest are needed where a partition has one task at
-a time, with events of all its lanes. So it waits for that task for a moment, where others keep the workers busy.
+a time, with events of all its lanes. So it waits for that task for a moment, where others keep the workers busy; not
+where handlers are slow, for then reports cost little, and a partition with more events than others would fall behind.
 """
 
 from __future__ import annotations
@@ -15,50 +16,51 @@ from math import inf
 from weakref import WeakKeyDictionary
 
 from kaufmann_celery.partitions.owned import OwnedPartition
+from kaufmann_celery.tasks.grouping import MOST_IN_TASK
 
-#: Seconds that a partition waits for its task: one that takes longer spends them on its events, not on reports.
+#: Seconds that a partition waits for its task: one of its events may take long, or wait for its retry.
 _MOMENT_S = 0.25
 
 
 class Turns:
-    """Whose turn it is. Partitions take what they like where events have no lanes."""
+    """Whose turn it is."""
 
     def __init__(self, *, has_lanes: bool) -> None:
         self._has_lanes = has_lanes
         self._number = 0
         #: When each was last sent a task (monotonic seconds).
         self._sent_at: WeakKeyDictionary[OwnedPartition, float] = WeakKeyDictionary()
-        #: Of this turn: those that have a task, and how many events others have taken; so many tasks are enough to keep
-        #: the workers busy, and so many events fill one.
+        #: Of this turn: so many tasks keep the workers busy, None where none waits; who has one, and what others took.
+        self._enough: int | None = None
         self._busy: set[OwnedPartition] = set()
         self._taken: Counter[OwnedPartition] = Counter()
-        self._enough = self._most = 0
 
     def order(self, partitions: Sequence[OwnedPartition]) -> list[OwnedPartition]:
         """Return *partitions* in the order of the next turn."""
         first = self._number % len(partitions) if partitions else 0
         return [*partitions[first:], *partitions[:first]]
 
-    def begin(
-        self, partitions: Sequence[OwnedPartition], now: float, *, enough: int, most: int
-    ) -> list[OwnedPartition]:
-        """Begin a turn; return *partitions* in its order. *enough* tasks keep workers busy, *most* events fill one."""
+    def begin(self, partitions: Sequence[OwnedPartition], now: float, enough: int | None) -> list[OwnedPartition]:
+        """Begin a turn; return *partitions* in its order.
+
+        *enough*: tasks that keep the workers busy; None where handlers are slow, and each takes what there is.
+        """
         ordered = self.order(partitions)
         self._number += 1
-        if self._has_lanes:
+        self._enough = enough if self._has_lanes else None
+        if self._enough is not None:
             self._busy = {one for one in partitions if one.pending and now - self._sent_at.get(one, -inf) < _MOMENT_S}
             self._taken.clear()
-            self._enough, self._most = enough, most
             ordered.sort(key=self._busy.__contains__)
         return ordered
 
     def room(self, owned: OwnedPartition, slots: int) -> int:
         """Return how many of the free *slots* a partition may take. Asked in the order of the turn."""
-        if not self._has_lanes:
+        if self._enough is None:
             return slots
         if owned in self._busy:
             return slots if len(self._busy) + len(self._taken) < self._enough else 0
-        return min(slots, self._most - self._taken[owned])
+        return min(slots, MOST_IN_TASK - self._taken[owned])
 
     def took(self, owned: OwnedPartition, events: int) -> int:
         """Note that a partition has taken so many events; return that."""

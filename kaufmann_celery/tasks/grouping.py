@@ -20,7 +20,7 @@ _LONG_TASK_S, _MANY_EACH = 0.06, 8
 #: Seconds of handler time that are not worth another message: about what Celery takes for one.
 _MESSAGE_S = 0.001
 #: Most events in one task, however fast the handler: one lost task costs no more than these a second run.
-_MOST_IN_TASK = 200
+MOST_IN_TASK = 200
 #: Tasks for each runner: one to run, and one that waits for it. And in all, so that while one is run another is settled
 #: and the next prepared.
 _TASKS_EACH = 2
@@ -53,8 +53,9 @@ class Grouping:
         self._warm: dict[str, set[str]] = {}
         #: Events in the latest task: fewer free slots than that are not worth taking new events for.
         self.quantum = 1
-        #: Events in a task of the latest handler, where so much waits that nothing else limits it.
-        self.full = _MOST_IN_TASK
+        #: Whether the latest handler takes so little that a task is full before its time is up: what it costs besides
+        #: its handler is most of it.
+        self.is_quick = False
 
     def learn(self, pattern: str, events: int, seconds: float, *, runner: str, now: float) -> None:
         """Note that *runner* spent *seconds* on *events* events."""
@@ -82,18 +83,18 @@ class Grouping:
 
         *outstanding* are dispatched or about to be, over all names.
         """
-        most = min(handler.options.most_in_task or _MOST_IN_TASK, _MOST_IN_TASK)
+        most = min(handler.options.most_in_task or MOST_IN_TASK, MOST_IN_TASK)
         if most == 1:
             return 1
         mean = self._mean.get(handler.pattern)
         if mean is None:
             return self._probe(handler.pattern, now)
-        runners, self.full = self._runners(), max(1, _events_in(_LONG_TASK_S, mean, most))
+        runners, long = self._runners(), _events_in(_LONG_TASK_S, mean, most)
+        self.is_quick = long == MOST_IN_TASK
         share = outstanding // (_TASKS_EACH * runners)
         share = max(share, min(_events_in(_MESSAGE_S, mean, most), outstanding // _LEAST_TASKS))
         size = min(_events_in(_TASK_S, mean, most), share)
-        long = min(self.full, outstanding // (_MANY_EACH * runners))
-        self.quantum = max(1, size, long)
+        self.quantum = max(1, size, min(long, outstanding // (_MANY_EACH * runners)))
         return self.quantum
 
     def _runners(self) -> int:

@@ -58,6 +58,8 @@ class Scene:
         self.celery = kaufmann.celery
         self.queue = kaufmann.default_queue
         self.decodes = Decodes(lane)
+        #: Outstanding in partitions that are not here for a moment.
+        self.elsewhere = 0
         self.dispatcher = Dispatcher(
             kaufmann, self.decodes, Failures(kaufmann.config, error_events), nudge=lambda _: None, group="orders"
         )
@@ -66,7 +68,7 @@ class Scene:
         def guarded(one: OwnedPartition, step: Callable[[OwnedPartition], None]) -> None:
             step(one)
 
-        self.dispatcher.take(owned, guarded)
+        self.dispatcher.take(owned, guarded, lambda: sum(one.outstanding for one in owned) + self.elsewhere)
 
     def sent(self) -> list[Any]:
         """Take the tasks out of the queue; return their arguments."""
@@ -98,6 +100,15 @@ def test_as_many_are_taken_as_there_are_slots(scene: Scene, memory: InMemory) ->
     owned.finish(3)
     scene.take(owned)
     assert sorted(owned.pending) == [4, 5]
+
+
+def test_what_is_outstanding_elsewhere_holds_slots_here(scene: Scene, memory: InMemory) -> None:
+    owned = owned_by(memory)
+    fetch(owned, 3, 4, 5)
+    scene.elsewhere = 1
+    scene.take(owned)
+
+    assert list(memory.model.claims) == [3]
 
 
 @pytest.mark.parametrize("failure", [None, ValueError("of a run that was lost")], ids=["again", "to-be-concluded"])
@@ -229,8 +240,12 @@ def test_what_waited_for_its_lane_goes_before_what_is_new_in_whatever_partition(
     assert (sorted(owned.pending), sorted(other.pending)) == ([4], [7])
 
 
-def test_where_lanes_are_a_partition_gets_its_next_task_once_it_has_none_and_others_keep_the_workers_busy() -> None:
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_where_lanes_are_a_partition_gets_its_next_task_once_it_has_none_and_others_keep_the_workers_busy(
+    is_quick: bool,
+) -> None:
     scene, partitions = Scene(ordering="key", max_demand=100), [owned_by(InMemory()) for _ in range(8)]
+    scene.dispatcher.grouping.is_quick = is_quick
     for offset in (3, 4):
         for owned in partitions:
             fetch(owned, offset)
@@ -238,7 +253,8 @@ def test_where_lanes_are_a_partition_gets_its_next_task_once_it_has_none_and_oth
     partitions[2].finish(3)
     scene.take(*partitions)
 
-    assert [sorted(owned.pending) for owned in partitions] == [[3], [3], [4], [3], [3], [3], [3], [3]]
+    waits = [3] if is_quick else [3, 4]
+    assert [sorted(owned.pending) for owned in partitions] == [waits, waits, [4], waits, waits, waits, waits, waits]
 
 
 def test_what_is_sent_carries_the_tag_of_its_owner(scene: Scene, memory: InMemory) -> None:

@@ -14,7 +14,7 @@ from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.owned import OwnedPartition
 from kaufmann_celery.partitions.ownership import Assignment, Ownership
 from tests.integration.ledger_model import Refused
-from tests.unit.ledger_in_memory import InMemory, connection_to
+from tests.unit.ledger_in_memory import InMemory, connection_to, event
 
 ORDERS = TopicPartition("orders", 0)
 OTHERS = TopicPartition("orders", 1)
@@ -369,3 +369,32 @@ def test_a_partition_of_which_nobody_knows_what_is_committed_is_announced_again(
 
     assert scene.owned == []
     assert scene.reopened == [(ORDERS, None)]
+
+
+def test_what_is_outstanding_in_a_partition_holds_its_slots_until_it_is_taken_over_again(scene: Scene) -> None:
+    """What it had claimed may run on meanwhile; once it is taken over, it counts as adopted."""
+    scene.assigned()
+    scene.take_over()
+    owned = scene.ownership.owned[ORDERS]
+    owned.pending = {5: event(5), 6: event(6)}
+    owned.ledger.claim([5, 6])
+    scene.ownership.reread(owned)
+    found = [scene.ownership.outstanding]
+    scene.assigned()
+    found.append(scene.ownership.outstanding)
+    scene.take_over()
+    found.append(scene.ownership.outstanding)
+    scene.ownership.drop(ORDERS)
+
+    assert (found, scene.ownership.outstanding) == ([2, 2, 2], 0)
+
+
+def test_a_partition_that_is_let_go_of_and_not_assigned_again_holds_no_slots(scene: Scene) -> None:
+    scene.assigned()
+    scene.take_over()
+    owned = scene.ownership.owned[ORDERS]
+    owned.pending = {5: event(5)}
+    scene.ownership.reread(owned)
+    scene.ownership.drop(ORDERS)
+
+    assert scene.ownership.outstanding == 0

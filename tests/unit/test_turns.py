@@ -18,10 +18,10 @@ def with_a_task(turns: Turns, *some: OwnedPartition, now: float = 100.0) -> None
 
 
 def rooms(
-    turns: Turns, all_of_them: list[OwnedPartition], *, now: float = 100.1, enough: int, slots: int = 1000
+    turns: Turns, all_of_them: list[OwnedPartition], *, now: float = 100.1, enough: int | None, slots: int = 1000
 ) -> list[int]:
     """Return what each may take, in the order of the turn, where it takes all of that."""
-    ordered = turns.begin(all_of_them, now, enough=enough, most=200)
+    ordered = turns.begin(all_of_them, now, enough)
     return [turns.took(owned, turns.room(owned, slots)) for owned in ordered]
 
 
@@ -33,7 +33,7 @@ def turns() -> Turns:
 @pytest.mark.parametrize("has_lanes", [False, True])
 def test_each_turn_another_comes_first(has_lanes: bool) -> None:
     turns, three = Turns(has_lanes=has_lanes), partitions(3)
-    firsts = [turns.begin(three, 100.0, enough=1, most=200)[0] for _ in range(4)]
+    firsts = [turns.begin(three, 100.0, 1)[0] for _ in range(4)]
     assert firsts == [*three, three[0]]
 
 
@@ -41,6 +41,13 @@ def test_without_lanes_each_takes_what_there_is() -> None:
     turns, three = Turns(has_lanes=False), partitions(3)
     with_a_task(turns, *three)
     assert rooms(turns, three, enough=1) == [1000] * 3
+
+
+def test_where_handlers_are_slow_each_takes_what_there_is(turns: Turns) -> None:
+    three = partitions(3)
+    with_a_task(turns, three[1])
+    assert rooms(turns, three, enough=None) == [1000] * 3
+    assert rooms(turns, three, enough=1) == [200, 200, 0]
 
 
 def test_one_that_has_a_task_waits_for_it_while_others_keep_the_workers_busy(turns: Turns) -> None:
@@ -64,18 +71,18 @@ def test_those_without_a_task_come_first_and_fill_one_each(turns: Turns) -> None
 def test_those_without_a_task_that_take_nothing_keep_no_worker_busy(turns: Turns) -> None:
     three = partitions(3)
     with_a_task(turns, three[0])
-    ordered = turns.begin(three, 100.1, enough=3, most=200)
+    ordered = turns.begin(three, 100.1, 3)
     assert [turns.took(owned, 0) for owned in ordered[:2]] == [0, 0]
     assert turns.room(three[0], 1000) == 1000
 
 
 def test_a_task_is_filled_in_several_goes(turns: Turns) -> None:
-    (owned,) = turns.begin(partitions(1), 100.0, enough=1, most=200)
+    (owned,) = turns.begin(partitions(1), 100.0, 1)
     turns.took(owned, 50)
     assert turns.room(owned, 1000) == 150
 
 
-def test_one_waits_a_moment_and_not_for_a_slow_handler_or_a_retry(turns: Turns) -> None:
+def test_one_waits_a_moment_and_not_for_an_event_that_takes_long_or_waits_for_its_retry(turns: Turns) -> None:
     three = partitions(3)
     with_a_task(turns, *three, now=100.0)
     assert rooms(turns, three, now=100.2, enough=1) == [0] * 3
