@@ -114,18 +114,20 @@ class Dispatcher:
         enough = self.grouping.enough_tasks if self.grouping.is_quick else None
         ordered = self._turns.begin(partitions, now, enough)
         for owned in ordered:
-            # Before what is new: others wait for them.
-            slots -= self._turns.took(owned, owned.take_freed(self._turns.room(owned, slots)))
-        if outstanding and slots < self.grouping.quantum:
-            slots = 0
-        for owned in ordered:
+            if outstanding and slots < self.grouping.quantum:
+                slots = 0
             room = self._turns.room(owned, slots)
             try:
-                slots -= self._turns.took(owned, room - self._decode_some(owned, room))
+                # What waited for its lane comes before what is new: others wait for it.
+                left = self._decode_some(owned, room - owned.take_freed(room))
             except UnavailableError as error:
                 # The next turn begins with another: no turn waits for the registry once for each partition.
+                self._turns.had(owned)
                 away.append(error)
                 return
+            if left < room:
+                self._turns.had(owned)
+                slots -= room - left
 
     def _decode_some(self, owned: OwnedPartition, room: int) -> int:
         """Decode what fits into *room* slots, and whatever is adopted; return the slots left."""

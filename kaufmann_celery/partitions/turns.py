@@ -1,6 +1,7 @@
 """In which order partitions take new events, and how many each. Pure: times are passed in.
 
-Each turn another partition comes first, so that none starves.
+Whoever took some longest ago comes first, so that none starves: neither behind one whose events wait for each other,
+some of which may always go on, nor because slots come free in every other turn.
 
 Where events have lanes, each is reported before the next of its lane begins, and one report does for an event of every
 lane in the task: it needs as many as its longest lane has events. Fewest are needed where a partition has one task at
@@ -10,7 +11,7 @@ where handlers are slow, for then reports cost little, and a partition with more
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from collections.abc import Sequence
 from math import inf
 from weakref import WeakKeyDictionary
@@ -27,46 +28,45 @@ class Turns:
 
     def __init__(self, *, has_lanes: bool) -> None:
         self._has_lanes = has_lanes
-        self._number = 0
-        #: When each was last sent a task (monotonic seconds).
+        self._numbers = itertools.count(1)
+        #: When each had its last turn, by number, and was last sent a task (monotonic seconds).
+        self._had: WeakKeyDictionary[OwnedPartition, int] = WeakKeyDictionary()
         self._sent_at: WeakKeyDictionary[OwnedPartition, float] = WeakKeyDictionary()
-        #: Of this turn: so many tasks keep the workers busy, None where none waits; who has one, and what others took.
+        #: So many tasks keep the workers busy, None where none waits for its task; who has one; how many others took
+        #: events in this round.
         self._enough: int | None = None
         self._busy: set[OwnedPartition] = set()
-        self._taken: Counter[OwnedPartition] = Counter()
+        self._others = 0
 
     def order(self, partitions: Sequence[OwnedPartition]) -> list[OwnedPartition]:
-        """Return *partitions* in the order of the next turn."""
-        first = self._number % len(partitions) if partitions else 0
-        return [*partitions[first:], *partitions[:first]]
+        """Return *partitions*, whoever had its turn longest ago first."""
+        return sorted(partitions, key=lambda one: self._had.get(one, 0))
 
     def begin(self, partitions: Sequence[OwnedPartition], now: float, enough: int | None) -> list[OwnedPartition]:
-        """Begin a turn; return *partitions* in its order.
+        """Begin a round of turns; return *partitions* in its order.
 
         *enough*: tasks that keep the workers busy; None where handlers are slow, and each takes what there is.
         """
         ordered = self.order(partitions)
-        self._number += 1
         self._enough = enough if self._has_lanes else None
         if self._enough is not None:
             self._busy = {one for one in partitions if one.pending and now - self._sent_at.get(one, -inf) < _MOMENT_S}
-            self._taken.clear()
+            self._others = 0
             ordered.sort(key=self._busy.__contains__)
         return ordered
 
     def room(self, owned: OwnedPartition, slots: int) -> int:
-        """Return how many of the free *slots* a partition may take. Asked in the order of the turn."""
+        """Return how many of the free *slots* a partition may take. Asked in the order of the round."""
         if self._enough is None:
             return slots
         if owned in self._busy:
-            return slots if len(self._busy) + len(self._taken) < self._enough else 0
-        return min(slots, MOST_IN_TASK - self._taken[owned])
+            return slots if len(self._busy) + self._others < self._enough else 0
+        return min(slots, MOST_IN_TASK)
 
-    def took(self, owned: OwnedPartition, events: int) -> int:
-        """Note that a partition has taken so many events; return that."""
-        if events and owned not in self._busy:
-            self._taken[owned] += events
-        return events
+    def had(self, owned: OwnedPartition) -> None:
+        """Note that a partition has had its turn: it took events, or could not be decoded."""
+        self._had[owned] = next(self._numbers)
+        self._others += owned not in self._busy
 
     def sent(self, owned: OwnedPartition, now: float) -> None:
         """Note that a task of the partition was sent."""

@@ -225,19 +225,34 @@ def test_the_next_of_a_lane_is_claimed_once_the_one_before_is_settled_not_when_i
     assert 4 in memory.model.claims
 
 
-@pytest.mark.parametrize("turn", [0, 1])
-def test_what_waited_for_its_lane_goes_before_what_is_new_in_whatever_partition(memory: InMemory, turn: int) -> None:
-    scene, owned, other = Scene(lane="a"), owned_by(memory), owned_by(InMemory())
+def test_what_waited_for_its_lane_goes_before_what_is_new(memory: InMemory) -> None:
+    scene, owned = Scene(lane="a"), owned_by(memory)
     fetch(owned, 3, 4)
-    fetch(other, 7)
-    scene.take(owned, other)
-    owned.finish(3)
+    scene.take(owned)
     scene.decodes.lane = None
-    fetch(other, 8)
-    scene.dispatcher._turns._number = turn
-    scene.take(owned, other)
+    fetch(owned, 5, 6)
+    scene.take(owned)
+    owned.finish(3)
+    scene.take(owned)
 
-    assert (sorted(owned.pending), sorted(other.pending)) == ([4], [7])
+    assert sorted(owned.pending) == [4, 5]
+
+
+def test_one_whose_events_wait_for_each_other_takes_turns_with_the_others(memory: InMemory) -> None:
+    """With each event that is settled another of its lane may go on."""
+    scene, owned, other = Scene(lane="a", max_demand=1), owned_by(memory), owned_by(InMemory())
+    fetch(owned, *range(3, 9))
+    scene.take(owned, other)
+    scene.decodes.lane = None
+    fetch(other, *range(3, 9))
+    ran = []
+    for _ in range(6):
+        (running,) = [one for one in (owned, other) if one.pending]
+        ran.append(running is owned)
+        running.finish(min(running.pending))
+        scene.take(owned, other)
+
+    assert ran == [True, False] * 3
 
 
 @pytest.mark.parametrize("is_quick", [True, False])
