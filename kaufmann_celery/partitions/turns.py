@@ -47,13 +47,10 @@ class Turns:
 
         *enough*: tasks that keep the workers busy; None where handlers are slow, and each takes what there is.
         """
-        ordered = self.order(partitions)
-        self._enough = enough if self._has_lanes else None
-        if self._enough is not None:
-            self._busy = {one for one in partitions if one.pending and now - self._sent_at.get(one, -inf) < _MOMENT_S}
-            self._others = 0
-            ordered.sort(key=self._busy.__contains__)
-        return ordered
+        self._enough, self._others = enough if self._has_lanes else None, 0
+        with_a_task = (one for one in partitions if one.pending and now - self._sent_at.get(one, -inf) < _MOMENT_S)
+        self._busy = set() if self._enough is None else set(with_a_task)
+        return sorted(self.order(partitions), key=self._busy.__contains__)
 
     def room(self, owned: OwnedPartition, slots: int) -> int:
         """Return how many of the free *slots* a partition may take. Asked in the order of the round."""

@@ -59,12 +59,14 @@ class FailureLog:
     def add(self, event: Event, error: BaseException, said: str) -> None:
         """Note that the handler of *event* raised *error*, whose message is *said*."""
         line = f"{label(event)} failed: {type(error).__name__}"
-        new = _Alike(error, event, is_celerys=self.first is None)
-        if self.first is None:
-            self.first = error
-        self.count += 1
         with self._lock:
-            alike = self._kinds.setdefault((event.name, _kind(error)), new)
+            kind = (event.name, _kind(error))
+            alike = self._kinds.get(kind)
+            if alike is None:
+                alike = self._kinds[kind] = _Alike(error, event, is_celerys=self.first is None)
+            if self.first is None:
+                self.first = error
+            self.count += 1
             alike.lines.append(f"{line}: {said}" if alike.lines and said else line)
             alike.positions.append(str(event.position))
 
