@@ -5,7 +5,7 @@ What runs a task is imported by a worker before it forks (`app.py`); a web proce
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import Task
 
@@ -57,6 +57,20 @@ class EventTask(Task):
         if run.failures.first is not None:
             raise run.failures.first
         return ", ".join(f"{many} {what}" for what, many in run.became.items()) or "nothing to do: already run"
+
+    def on_failure(
+        self, exc: Exception, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], einfo: Any
+    ) -> None:
+        """Leave of the traceback that Celery logs and sends to the worker's main process what is the service's.
+
+        Celery copies each frame with its code's positions, thousands for its own: that takes the main process longer
+        than all else that it does for a task. The traceback's text, which Flower shows, stays whole.
+        """
+        from kaufmann_celery.worker.failure_log import from_the_handler_on
+
+        super().on_failure(exc, task_id, args, kwargs, einfo)
+        if einfo is not None:  # None where a process was lost
+            einfo.tb = from_the_handler_on(einfo.tb)
 
 
 def register_task(kaufmann: Kaufmann, handler: Handler) -> None:
