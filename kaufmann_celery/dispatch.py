@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: Records looked at per turn, so that skipping a million does not keep the loop from settling.
 _RECORDS_PER_TURN = 5000
 
+#: Seconds to the next turn where workers have plenty to do: a turn costs much the same for one event as for many.
+_REST_S = 0.03
+
 #: No tasks are on their way to the broker.
 _NOTHING: tuple[Callable[[], None], Sequence[Part]] = (lambda: None, ())
 
@@ -51,7 +54,10 @@ class Dispatcher:
         self._celery = CeleryOut(kaufmann.celery, group, kaufmann.queue_of)
         self._watchdog = Watchdog(self._celery.waiting, kaufmann.queue_of)
         self._numbers = itertools.count(1)
-        self._turns = Turns(has_lanes=config.ordering != "unordered")
+        self._has_lanes = config.ordering != "unordered"
+        self._turns = Turns(has_lanes=self._has_lanes)
+        #: When the next turn should begin (monotonic seconds).
+        self.rest_until = 0.0
         #: What waits for the broker to have the tasks sent last, and these.
         self._on_their_way = _NOTHING
         #: Events wait a moment for the first measurement of their handler.
@@ -100,6 +106,9 @@ class Dispatcher:
                 except UnavailableError as error:
                     away.append(error)
         self._send(partitions, outstanding())
+        # Not where events wait for others in their lanes: a report lets the next one begin.
+        rests = not self._has_lanes and self.grouping.is_plenty(outstanding())
+        self.rest_until = time.monotonic() + _REST_S if rests else 0.0
         if away:
             raise away[0]
 

@@ -14,19 +14,21 @@ from kaufmann_celery.ledger.wake import Woken
 class Inbox(SimpleQueue[Any]):
     """Filled by any thread, emptied by the ingester's loop alone."""
 
-    def wait(self, timeout_s: float, *, rest_until: float, enough: int) -> list[Any]:
+    def wait(self, timeout_s: float, *, rest_until: float, reports_until: float = 0.0, enough: int) -> list[Any]:
         """Return what came in first, waiting a moment for it.
 
-        Before *rest_until* (monotonic seconds), until workers have reported *enough* events, return what follows too.
+        Before *rest_until* (monotonic seconds), until workers have reported *enough* events, return what follows too;
+        before *reports_until* also, as long as nothing but reports comes.
         """
         messages: list[Any] = []
-        reported = 0
+        reported, until = 0, max(rest_until, reports_until)
         with suppress(Empty):
-            messages.append(self.get(timeout=timeout_s))
-            reported += _events(messages[-1])
-            while reported < enough and (left := rest_until - time.monotonic()) > 0:
+            left = timeout_s
+            while not messages or (reported < enough and (left := until - time.monotonic()) > 0):
                 messages.append(self.get(timeout=left))
-                reported += _events(messages[-1])
+                events = _events(messages[-1])
+                reported += events
+                until = until if events else rest_until
         return messages
 
     def come(self) -> Iterator[Any]:

@@ -153,7 +153,9 @@ class Ingester:
     def _wait(self) -> list[Any]:
         due = self._dispatcher.reruns.next_due(time.monotonic())
         timeout_s = _HOLD_S if self._dispatcher.holds else min(_IDLE_S, due)
-        return self._inbox.wait(timeout_s, rest_until=self._delivery.rest_until, enough=self.outstanding // 2)
+        rest_until, reports_until = self._delivery.rest_until, self._dispatcher.rest_until
+        enough = self.outstanding // 2
+        return self._inbox.wait(timeout_s, rest_until=rest_until, reports_until=reports_until, enough=enough)
 
     def _turn(self, messages: Iterable[Any]) -> None:
         """One turn of the loop. The lock keeps a revoke out of the middle of it; those before it have been heard."""

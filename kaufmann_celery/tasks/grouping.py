@@ -17,6 +17,8 @@ from kaufmann_celery.handlers import Handler
 _TASK_S = 0.02
 #: The same where each runner has so many tasks of that size before it: some milliseconds go by from one to the next.
 _LONG_TASK_S, _MANY_EACH = 0.06, 8
+#: Seconds of handling before each runner, so that it misses nothing where the next task is a moment late.
+_PLENTY_S = 0.5
 #: Seconds of handler time that are not worth another message: about what Celery takes for one.
 _MESSAGE_S = 0.001
 #: Most events in one task, however fast the handler: one lost task costs no more than these a second run.
@@ -96,6 +98,10 @@ class Grouping:
         size = min(_events_in(_TASK_S, mean, most), share)
         self.quantum = max(1, size, min(long, outstanding // (_MANY_EACH * runners)))
         return self.quantum
+
+    def is_plenty(self, outstanding: int) -> bool:
+        """Return whether so many events outstanding keep the runners busy for a good while, by the quickest handler."""
+        return outstanding * min(self._mean.values(), default=0.0) >= _PLENTY_S * self._runners()
 
     def _runners(self) -> int:
         if not self._seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -109,6 +110,22 @@ def test_what_is_outstanding_elsewhere_holds_slots_here(scene: Scene, memory: In
     scene.take(owned)
 
     assert list(memory.model.claims) == [3]
+
+
+@pytest.mark.parametrize(
+    ("ordering", "events", "rests"), [("unordered", 11, True), ("unordered", 9, False), ("key", 11, False)]
+)
+def test_the_next_turn_may_wait_a_moment_where_runners_have_plenty_to_do_and_none_waits_for_another(
+    memory: InMemory, ordering: str, events: int, rests: bool
+) -> None:
+    scene, owned = Scene(max_demand=20, ordering=ordering), owned_by(memory)
+    for number in range(10):
+        scene.dispatcher.grouping.learn("order.placed", 1, 0.1, runner=f"runner {number % 2}", now=time.monotonic())
+    fetch(owned, *range(3, 3 + events))
+    began = time.monotonic()
+    scene.take(owned)
+
+    assert (began < scene.dispatcher.rest_until < time.monotonic() + 0.05) is rests
 
 
 @pytest.mark.parametrize("failure", [None, ValueError("of a run that was lost")], ids=["again", "to-be-concluded"])

@@ -56,6 +56,21 @@ def test_where_much_waits_a_task_holds_sixty_milliseconds_and_leaves_eight_tasks
     assert measured(seconds_each).size(handler(), outstanding, now=0.0) == size
 
 
+@pytest.mark.parametrize(("seconds_each", "plenty"), [(0.001, 2000), (0.125, 16), (5.0, 1)])
+def test_half_a_second_of_handling_for_each_of_four_runners_is_plenty(seconds_each: float, plenty: int) -> None:
+    grouping = measured(seconds_each)
+
+    assert [grouping.is_plenty(outstanding) for outstanding in (plenty - 1, plenty + 1)] == [False, True]
+
+
+def test_what_is_plenty_is_told_by_the_quickest_handler() -> None:
+    grouping = measured(0.125)
+    learn(grouping, 0.0, "quick")
+
+    assert not grouping.is_plenty(1_000_000)
+    assert not Grouping().is_plenty(1_000_000)
+
+
 @pytest.mark.parametrize(("runners", "size"), [(1, 25), (2, 12), (5, 5), (25, 1)])
 def test_the_more_run_handlers_the_fewer_events_share_a_task(runners: int, size: int) -> None:
     assert measured(0.0008, runners=runners).size(handler(), 50, now=0.0) == size
