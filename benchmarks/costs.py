@@ -55,6 +55,7 @@ def measure(options: Any, stack: Settings, services: Mapping[str, int]) -> None:
             found = said_by(running[0], PATIENCE_S)
         spent = spending.so_far()
         stats: Any = client.info("commandstats")
+        carried: Any = client.info("stats")
     per_event = 1e6 / options.events
     seconds = found["ended"] - found["began"]
     print(
@@ -62,6 +63,9 @@ def measure(options: Any, stack: Settings, services: Mapping[str, int]) -> None:
     )
     for name, cpu_s in {"ingester": found["cpu_s"], **spent}.items():
         print(f"{name:28} {cpu_s * per_event:8.1f} us/event")
+    commands = sum(one["calls"] for one in stats.values()) / options.events
+    taken, given = (carried[f"total_net_{way}put_bytes"] / options.events for way in ("in", "out"))
+    print(f"redis: {commands:.2f} commands/event, in scripts too; {taken:,.0f} bytes/event to it, {given:,.0f} from it")
     for name, one in sorted(stats.items(), key=lambda pair: -pair[1]["usec"])[:14]:
         calls, spent_us = one["calls"] / options.events, one["usec"] / options.events
         print(f"  {name.removeprefix('cmdstat_'):26} {calls:8.3f} calls/event {spent_us:8.2f} us/event")
