@@ -66,7 +66,7 @@ class EventTask(Task):
         Celery copies each frame with its code's positions, thousands for its own: that takes the main process longer
         than all else that it does for a task. The traceback's text, which Flower shows, stays whole.
         """
-        from kaufmann_celery.worker.failure_log import from_the_handler_on
+        from kaufmann_celery.tasks.service_frames import from_the_handler_on
 
         super().on_failure(exc, task_id, args, kwargs, einfo)
         if einfo is not None:  # None where a process was lost

@@ -8,33 +8,18 @@ To print a traceback takes Python longer than all else that a failed event costs
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import celery
-
-import kaufmann_celery
 from kaufmann_celery.event import Event
 
 log = logging.getLogger(__name__)
 
-#: Where the code is that leads to the service's: this package's, and Celery's.
-_LEADING = tuple(f"{Path(file).parent}{os.sep}" for file in (kaufmann_celery.__file__, celery.__file__))
 #: Errors that led to one another, up to which two failures are compared.
 _LONGEST_CHAIN = 20
-
-
-def from_the_handler_on(trace: TracebackType | None) -> TracebackType | None:
-    """Return *trace* without the frames that lead to the service's: they tell nothing, and take time to print."""
-    own = trace
-    while own is not None and own.tb_frame.f_code.co_filename.startswith(_LEADING):
-        own = own.tb_next
-    return own or trace
 
 
 @dataclass(slots=True)
