@@ -42,6 +42,7 @@ def main() -> None:
     results = results_of_commit(DIRECTORY, "-quick" if options.quick else "")
     todo = [one for one in plan(options.rounds, quick=options.quick, only=options.only) if one not in results]
     if todo:
+        print(f"{len(todo)} runs; what is done is kept: stopped and started again, it goes on", flush=True)
         with temporary_stack() as stack:
             _prepare(stack)
             share = _QUICK_SHARE if options.quick else 1.0

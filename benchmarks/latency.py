@@ -7,6 +7,7 @@ they would by chance. `python -m benchmarks.latency [--events 1000] [--rate 1000
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import statistics
@@ -22,10 +23,10 @@ from confluent_kafka import Producer
 
 from benchmarks.processes import unwind_at_sigterm, worker
 from benchmarks.scene import RunFailed
-from benchmarks.traffic import NAME, PARTITIONS, QUIET, Settings, create, encoded, payload, register
+from benchmarks.traffic import NAME, PARTITIONS, QUIET, Settings, create, delete, encoded, payload, register
 from kaufmann_celery.local import temporary_stack
 
-#: Where the handler notes each event's latency.
+#: Where the handler notes when each event was sent, and how many seconds it took.
 LATENCIES = "latencies"
 #: What does not count: the first events of new processes, one by one, and the first seconds of those that come at a
 #: rate, in which Kafka compiles what serves them.
@@ -48,9 +49,9 @@ def main() -> None:
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Return what half, 99 % and 99.9 % are within, the mean and the most, in milliseconds."""
+    """Return what half, 99 % and 99.9 % are within, by the nearest rank, the mean and the most, in milliseconds."""
     ordered = sorted(one * 1000 for one in seconds)
-    cuts = {f"p{cut:g}_ms": ordered[int(cut / 100 * len(ordered))] for cut in (50, 99, 99.9)}
+    cuts = {f"p{mille / 10:g}_ms": ordered[-(-mille * len(ordered) // 1000) - 1] for mille in (500, 990, 999)}
     return {**cuts, "mean_ms": statistics.mean(ordered), "most_ms": ordered[-1]}
 
 
@@ -69,6 +70,8 @@ def latencies(stack: Settings, topic: str, events: int, rate: float | None = Non
             return _measured(stack, topic, _FIRST + round(_WARM_UP_S * (rate or 0)) + events, rate)[-events:]
         finally:
             running.terminate()
+            running.wait()
+            delete(stack, topic)
 
 
 def _measured(stack: Settings, topic: str, events: int, rate: float | None) -> list[float]:
@@ -88,7 +91,8 @@ def _measured(stack: Settings, topic: str, events: int, rate: float | None) -> l
         time.sleep(max(0.0, due - time.monotonic()))
     producer.flush()
     _handled(client, events)
-    return [float(one) for one in client.lrange(LATENCIES, 0, -1)]
+    in_order = sorted(json.loads(one) for one in client.lrange(LATENCIES, 0, -1))
+    return [took for _, took in in_order]
 
 
 def _handled(client: Any, events: int) -> None:

@@ -25,7 +25,7 @@ celery = kaufmann.celery
 ANSWERS = bool(os.environ.get("BENCH_ANSWERS"))
 #: The events' names, where there are others than the one.
 NAMES = os.environ.get("BENCH_NAMES", NAME).split(",")
-#: A list in Redis, for how long each event took to get here.
+#: A list in Redis, for when each event was sent and how long it took to get here.
 LATENCIES = os.environ.get("BENCH_LATENCIES")
 
 say_when_ready()
@@ -35,8 +35,8 @@ say_when_ready()
 def on_event(event: Event) -> tuple[str, Any] | None:
     """Handle an event."""
     if LATENCIES:
-        took = time.time() - float(event.payload["note"])
-        notes().rpush(LATENCIES, took)
+        sent = float(event.payload["note"])
+        notes().rpush(LATENCIES, json.dumps([sent, time.time() - sent]))
     handle(event.payload["order_id"])
     return (ANSWER, event.payload) if ANSWERS else None
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Records looked at per turn, so that skipping a million does not keep the loop from settling.
 _RECORDS_PER_TURN = 5000
 
-#: Seconds to the next turn where workers have plenty to do: a turn costs much the same for one event as for many.
+#: Seconds for which reports alone begin no turn where workers have plenty to do: a turn for one costs as one for many.
 _REST_S = 0.03
 
 #: No tasks are on their way to the broker.
@@ -54,10 +54,12 @@ class Dispatcher:
         self._celery = CeleryOut(kaufmann.celery, group, kaufmann.queue_of)
         self._watchdog = Watchdog(self._celery.waiting, kaufmann.queue_of)
         self._numbers = itertools.count(1)
-        self._has_lanes = config.ordering != "unordered"
-        self._turns = Turns(has_lanes=self._has_lanes)
-        #: When the next turn should begin (monotonic seconds).
-        self.rest_until = 0.0
+        has_lanes = config.ordering != "unordered"
+        self._turns = Turns(has_lanes=has_lanes)
+        # A report may let the next event of a lane begin; and of several queues one may be empty.
+        self._may_rest = not has_lanes and not any(one.options.queue for one in kaufmann.handlers)
+        #: Until when reports alone need not begin a turn (monotonic seconds).
+        self.rests_until = 0.0
         #: What waits for the broker to have the tasks sent last, and these.
         self._on_their_way = _NOTHING
         #: Events wait a moment for the first measurement of their handler.
@@ -106,11 +108,14 @@ class Dispatcher:
                 except UnavailableError as error:
                     away.append(error)
         self._send(partitions, outstanding())
-        # Not where events wait for others in their lanes: a report lets the next one begin.
-        rests = not self._has_lanes and self.grouping.is_plenty(outstanding())
-        self.rest_until = time.monotonic() + _REST_S if rests else 0.0
+        self.rests_until = self._rest(time.monotonic(), outstanding())
         if away:
             raise away[0]
+
+    def _rest(self, now: float, outstanding: int) -> float:
+        if not self._may_rest or self.holds or not self.grouping.is_plenty(outstanding):
+            return 0.0
+        return now + min(_REST_S, self.reruns.next_due(now))
 
     def close(self) -> None:
         """Drop the connection to Celery's broker."""

@@ -30,7 +30,7 @@ from kaufmann_celery.outputs.outcome import Outcome, OutRecord
 from kaufmann_celery.tasks import envelope
 from kaufmann_celery.tasks.given import Given
 from kaufmann_celery.tasks.retries import as_ours, cause_of
-from kaufmann_celery.tasks.service_frames import from_the_handler_on
+from kaufmann_celery.tasks.traces import from_the_handler_on
 from kaufmann_celery.worker.failure_log import FailureLog, facts, label
 from kaufmann_celery.worker.insisting import insist
 from kaufmann_celery.worker.leases import KeptLease

@@ -153,7 +153,7 @@ class Ingester:
     def _wait(self) -> list[Any]:
         due = self._dispatcher.reruns.next_due(time.monotonic())
         timeout_s = _HOLD_S if self._dispatcher.holds else min(_IDLE_S, due)
-        rest_until, reports_until = self._delivery.rest_until, self._dispatcher.rest_until
+        rest_until, reports_until = self._delivery.rest_until, self._dispatcher.rests_until
         enough = self.outstanding // 2
         return self._inbox.wait(timeout_s, rest_until=rest_until, reports_until=reports_until, enough=enough)
 

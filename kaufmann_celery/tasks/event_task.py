@@ -61,16 +61,15 @@ class EventTask(Task):
     def on_failure(
         self, exc: Exception, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], einfo: Any
     ) -> None:
-        """Leave of the traceback that Celery logs and sends to the worker's main process what is the service's.
+        """Leave out Celery's own frames of the traceback that it logs and that goes to the worker's main process.
 
-        Celery copies each frame with its code's positions, thousands for its own: that takes the main process longer
-        than all else that it does for a task. The traceback's text, which Flower shows, stays whole.
+        Billiard copies each frame with all positions of its code, thousands for Celery's: to pickle them takes the
+        child, and to read them the main process, longer than all else for a task. The traceback's text stays whole.
         """
-        from kaufmann_celery.tasks.service_frames import from_the_handler_on
+        from kaufmann_celery.tasks.traces import from_the_task_on
 
         super().on_failure(exc, task_id, args, kwargs, einfo)
-        if einfo is not None:  # None where a process was lost
-            einfo.tb = from_the_handler_on(einfo.tb)
+        einfo.tb = from_the_task_on(einfo.tb)
 
 
 def register_task(kaufmann: Kaufmann, handler: Handler) -> None:

@@ -100,7 +100,10 @@ class Grouping:
         return self.quantum
 
     def is_plenty(self, outstanding: int) -> bool:
-        """Return whether so many events outstanding keep the runners busy for a good while, by the quickest handler."""
+        """Return whether so many events outstanding keep the runners busy for a good while.
+
+        As if all were of the quickest handler that was ever measured.
+        """
         return outstanding * min(self._mean.values(), default=0.0) >= _PLENTY_S * self._runners()
 
     def _runners(self) -> int:

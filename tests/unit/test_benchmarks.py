@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.handling import HANDLERS, handled
+from benchmarks.latency import percentiles
 from benchmarks.plan import events_of, handlers, plan, titles
 from benchmarks.results import Planned, Results
 from benchmarks.scaling import BASE, loads
@@ -91,6 +92,13 @@ def test_of_a_target_that_is_a_most_less_is_more(tmp_path: Path) -> None:
     shares = {target.what: target.share(found) for target in TARGETS if ("latency", "idle") in target.needs}
 
     assert list(shares.values()) == [2.0, 0.5]
+
+
+def test_percentiles_are_by_the_nearest_rank_in_milliseconds() -> None:
+    found = percentiles([number / 1000 for number in range(1000, 0, -1)])
+
+    expected = {"p50_ms": 500.0, "p99_ms": 990.0, "p99.9_ms": 999.0, "mean_ms": 500.5, "most_ms": 1000.0}
+    assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

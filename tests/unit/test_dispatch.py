@@ -52,8 +52,9 @@ class Decodes:
 class Scene:
     """An ingester's dispatcher; `max_demand` is 2 unless a test says otherwise."""
 
-    def __init__(self, *, lane: str | None = None, **settings: Any) -> None:
+    def __init__(self, *, lane: str | None = None, queue: str | None = None, **settings: Any) -> None:
         kaufmann = Kaufmann("orders", celery=Celery(broker="memory://"), **{"max_demand": 2, **settings})
+        kaufmann.on("order.elsewhere", queue=queue)(print)
         transcoders = registries.transcoders_of(registries.InMemory(), kaufmann.config)
         error_events = ErrorEvents(kaufmann.config, Composer(kaufmann.config, transcoders), transcoders.avro)
         self.celery = kaufmann.celery
@@ -112,20 +113,23 @@ def test_what_is_outstanding_elsewhere_holds_slots_here(scene: Scene, memory: In
     assert list(memory.model.claims) == [3]
 
 
-@pytest.mark.parametrize(
-    ("ordering", "events", "rests"), [("unordered", 11, True), ("unordered", 9, False), ("key", 11, False)]
-)
-def test_the_next_turn_may_wait_a_moment_where_runners_have_plenty_to_do_and_none_waits_for_another(
-    memory: InMemory, ordering: str, events: int, rests: bool
-) -> None:
-    scene, owned = Scene(max_demand=20, ordering=ordering), owned_by(memory)
+def rests(memory: InMemory, *, events: int = 11, queue: str | None = None, ordering: str = "unordered") -> float:
+    """Take *events* of 100 ms for two runners; return for how many seconds reports alone begin no turn."""
+    scene, owned = Scene(max_demand=20, ordering=ordering, queue=queue), owned_by(memory)
     for number in range(10):
         scene.dispatcher.grouping.learn("order.placed", 1, 0.1, runner=f"runner {number % 2}", now=time.monotonic())
     fetch(owned, *range(3, 3 + events))
-    began = time.monotonic()
     scene.take(owned)
+    return scene.dispatcher.rests_until - time.monotonic()
 
-    assert (began < scene.dispatcher.rest_until < time.monotonic() + 0.05) is rests
+
+def test_where_runners_have_plenty_to_do_reports_alone_begin_no_turn_for_a_moment(memory: InMemory) -> None:
+    assert 0.0 < rests(memory) < 0.05
+
+
+@pytest.mark.parametrize("different", [{"events": 9}, {"ordering": "key"}, {"queue": "slow"}], ids=str)
+def test_but_not_where_one_may_wait_for_them(memory: InMemory, different: Any) -> None:
+    assert rests(memory, **different) < 0.0
 
 
 @pytest.mark.parametrize("failure", [None, ValueError("of a run that was lost")], ids=["again", "to-be-concluded"])

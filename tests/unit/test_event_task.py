@@ -35,7 +35,7 @@ def failed(monkeypatch: pytest.MonkeyPatch, run: Any) -> Any:
     return kept[0]
 
 
-def test_celery_copies_of_a_traceback_what_is_the_services_and_its_text_is_whole(
+def test_celery_keeps_of_a_traceback_what_begins_with_the_task_and_its_text_is_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     einfo = failed(monkeypatch, lambda *_: the_failing_handler())
@@ -48,7 +48,3 @@ def test_one_that_is_celerys_own_is_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     einfo = failed(monkeypatch, None)
 
     assert "trace_task" in [frame.name for frame in traceback.extract_tb(einfo.tb)]
-
-
-def test_a_lost_process_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    EventTask().on_failure(RuntimeError(), "id", (), {}, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,3 +108,15 @@ def test_each_turn_of_the_loop_puts_the_end_of_a_process_that_hangs_off(scene: S
     scene.ingester._turn([])
 
     assert scene.ingester._pulse._stepped_at >= before + 100.0
+
+
+@pytest.mark.parametrize(("rests", "taken"), [(False, 1), (True, 3)])
+def test_a_turn_waits_for_more_reports_while_the_dispatcher_rests(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, rests: bool, taken: int
+) -> None:
+    monkeypatch.setattr(Ingester, "outstanding", 6)
+    scene.ingester._dispatcher.rests_until = time.monotonic() + 60.0 if rests else 0.0
+    for _ in range(5):
+        scene.ingester._inbox.put(Woken("base", "order.placed", 1, 0.1))
+
+    assert len(scene.ingester._wait()) == taken
