@@ -107,15 +107,11 @@ class Dispatcher:
                     guarded(owned, step)
                 except UnavailableError as error:
                     away.append(error)
-        self._send(partitions, outstanding())
-        self.rests_until = self._rest(time.monotonic(), outstanding())
+        holding = outstanding()
+        self._send(partitions, holding)
+        self.rests_until = self._rest(time.monotonic(), holding)
         if away:
             raise away[0]
-
-    def _rest(self, now: float, outstanding: int) -> float:
-        if not self._may_rest or self.holds or not self.grouping.is_plenty(outstanding):
-            return 0.0
-        return now + min(_REST_S, self.reruns.next_due(now))
 
     def close(self) -> None:
         """Drop the connection to Celery's broker."""
@@ -246,3 +242,8 @@ class Dispatcher:
             for part in parts:
                 part.owned.ready.extend(one for one in part.events if one.unsent(part.number))
             raise
+
+    def _rest(self, now: float, outstanding: int) -> float:
+        if not self._may_rest or self.holds or not self.grouping.is_plenty(outstanding):
+            return 0.0
+        return now + min(_REST_S, self.reruns.next_due(now))

@@ -28,7 +28,8 @@ class Inbox(SimpleQueue[Any]):
                 messages.append(self.get(timeout=left))
                 events = _events(messages[-1])
                 reported += events
-                until = until if events else rest_until
+                if not events:
+                    until = rest_until
         return messages
 
     def come(self) -> Iterator[Any]:

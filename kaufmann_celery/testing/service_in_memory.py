@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from traceback import TracebackException, walk_tb
+from traceback import TracebackException
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -37,13 +35,14 @@ from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.tasks.celery_out import TaskMessage
 from kaufmann_celery.tasks.envelope import Decoded
 from kaufmann_celery.tasks.given import Given
+from kaufmann_celery.tasks.traces import after, directory_of
 from kaufmann_celery.testing.reading_back import ReadingBack, Record
 from kaufmann_celery.testing.stand_ins import LedgerInMemory, registry_in_memory, runtime_in_memory
 from kaufmann_celery.worker.runtime import standing_in
 
 _Answer = TypeVar("_Answer")
 #: Whose lines stand between a handler's and whoever reads its traceback.
-_NOT_THE_USERS = tuple(f"{Path(str(one.__file__)).parent}{os.sep}" for one in (kaufmann_celery, celery, asyncio))
+_NOT_THE_USERS = tuple(map(directory_of, (kaufmann_celery, celery, asyncio)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +163,5 @@ def _runs_a_loop() -> bool:
 
 def _users_traceback(error: BaseException) -> str:
     """Return the traceback from the handler's first line on; the error alone where none is the handler's."""
-    trace = error.__traceback__
-    for frame, _ in walk_tb(trace):
-        if not frame.f_code.co_filename.startswith(_NOT_THE_USERS):
-            break
-        assert trace is not None
-        trace = trace.tb_next
+    trace = after(_NOT_THE_USERS, error.__traceback__)
     return "".join(TracebackException(type(error), error, trace).format()).rstrip()
