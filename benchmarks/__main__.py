@@ -21,7 +21,7 @@ from benchmarks.plan import ARRIVALS, LATENCY, events_of, handlers, plan, titles
 from benchmarks.plot import plot
 from benchmarks.processes import unwind_at_sigterm
 from benchmarks.results import Planned, results_of_commit
-from benchmarks.scene import Scene, note
+from benchmarks.scene import Scene, note, say_failed
 from benchmarks.table import tables
 from benchmarks.traffic import ANSWER, NAME, Settings, delete, register
 from kaufmann_celery.local import temporary_stack
@@ -41,17 +41,19 @@ def main() -> None:
     unwind_at_sigterm()
     results = results_of_commit(DIRECTORY, "-quick" if options.quick else "")
     todo = [one for one in plan(options.rounds, quick=options.quick, only=options.only) if one not in results]
+    made = []
     if todo:
         print(f"{len(todo)} runs; what is done is kept: stopped and started again, it goes on", flush=True)
         with temporary_stack() as stack:
             _prepare(stack)
             share = _QUICK_SHARE if options.quick else 1.0
             for number, planned in enumerate(todo, 1):
-                note(results, planned, f"{number}/{len(todo)}", partial(_made, stack, planned, share))
+                made.append(note(results, planned, f"{number}/{len(todo)}", partial(_made, stack, planned, share)))
     print(f"\n{tables(results, titles(), handlers())}\n")
     picture = DIRECTORY / f"{results.about['commit']}{'-quick' if options.quick else ''}.png"
     plot(results, titles(), handlers(), picture)
     print(f"{picture.with_suffix('.json')}\n{picture}")
+    say_failed(made)
 
 
 def _options() -> argparse.Namespace:

@@ -64,7 +64,7 @@ def latencies(stack: Settings, topic: str, events: int, rate: float | None = Non
     create(stack, topic)
     environ = {**os.environ, **stack, "BENCH_TOPIC": topic, "BENCH_LATENCIES": LATENCIES}
     kaufmann = str(Path(sys.executable).parent / "kaufmann")
-    ingester = [kaufmann, "-A", "benchmarks.service", "ingester"]
+    ingester = [kaufmann, "-A", "benchmarks.service", "ingester", "-l", "warning"]
     with worker("benchmarks.service", environ), subprocess.Popen(ingester, env=environ) as running:
         try:
             return _measured(stack, topic, _FIRST + round(_WARM_UP_S * (rate or 0)) + events, rate)[-events:]

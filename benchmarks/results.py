@@ -72,7 +72,10 @@ class Results:
 
 
 def results_of_commit(directory: Path, suffix: str = "") -> Results:
-    """Return the results of the commit that is checked out; with changes to it, of exactly these changes."""
+    """Return the results of the commit that is checked out; with changes to it, of exactly these changes.
+
+    Ends the program where they were measured with other versions of the libraries.
+    """
     commit = _commit()
     about = {
         "commit": commit,
@@ -81,7 +84,11 @@ def results_of_commit(directory: Path, suffix: str = "") -> Results:
         "python": platform.python_version(),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
     }
-    return Results(directory / f"{commit}{suffix}.json", about)
+    file = directory / f"{commit}{suffix}.json"
+    results = Results(file, about)
+    if results.about["versions"] != about["versions"]:
+        raise SystemExit(f"{file} was measured with other versions of the libraries: move it away, or delete it")
+    return results
 
 
 def _commit() -> str:

@@ -18,7 +18,7 @@ import redis
 from benchmarks.contestants.ours import ingesters, said_by
 from benchmarks.processes import unwind_at_sigterm, worker
 from benchmarks.results import Planned, Results, results_of_commit
-from benchmarks.scene import note
+from benchmarks.scene import note, say_failed
 from benchmarks.spending import Spending, children, known_stack
 from benchmarks.table import markdown, spread
 from benchmarks.traffic import BYTES, NAME, PARTITIONS, Settings, delete, fill, register
@@ -65,6 +65,7 @@ _VARIED: Mapping[str, Sequence[Mapping[str, int]]] = {
     "names": [{"names": count} for count in (10, 50, 200)],
     "ingesters": [{"ingesters": count} for count in (2, 4)],
     "workers": [{"workers": count} for count in (2, 4)],
+    "ingesters and workers": [{"ingesters": count, "workers": count} for count in (2, 4)],
 }
 
 
@@ -73,7 +74,12 @@ def loads() -> Iterator[tuple[str, str, Load]]:
     yield "base", "", BASE
     for what, all_changes in _VARIED.items():
         for changes in all_changes:
-            yield what, f"{changes[what]:,}", replace(BASE, **changes)
+            yield what, f"{_value(changes):,}", replace(BASE, **changes)
+
+
+def _value(changes: Mapping[str, int]) -> int:
+    """Return what stands for a row: the first of what differs."""
+    return next(iter(changes.values()))
 
 
 def main() -> None:
@@ -90,16 +96,18 @@ def main() -> None:
         for what, value, load in loads()
         if (planned := Planned(what, value, number)) not in results and (not options.only or what in options.only)
     ]
+    made = []
     if todo:
         with known_stack() as (stack, services):
             for number, (planned, load) in enumerate(todo, 1):
                 measure = partial(measured, stack, services, load, _topic(planned))
-                note(results, planned, f"{number}/{len(todo)}", measure)
+                made.append(note(results, planned, f"{number}/{len(todo)}", measure))
     print(f"\n{tables(results)}\n")
+    say_failed(made)
 
 
 def _topic(planned: Planned) -> str:
-    return f"{planned.contestant}-{planned.case}-{planned.round}".replace(",", "").replace("_", "-")
+    return f"{planned.contestant}-{planned.case}-{planned.round}".replace(",", "").replace("_", "-").replace(" ", "-")
 
 
 def measured(stack: Settings, services: Mapping[str, int], load: Load, topic: str) -> dict[str, float]:
@@ -134,7 +142,7 @@ def tables(results: Results) -> str:
     """Return a table for each thing that differs, with the base in its place."""
     parts = [f"commit {results.about['commit']}; microseconds of processor time per event"]
     for what in _VARIED:
-        base = f"{getattr(BASE, what):,}"
+        base = f"{getattr(BASE, next(iter(_VARIED[what][0]))):,}"
         cases = sorted([*results.cases(what), base], key=lambda case: int(case.replace(",", "")))
         rows = [_row(results, *(("base", "") if case == base else (what, case)), shown=case) for case in cases]
         head = [what, "events/s", *_SPENDERS, "all", "ingester's memory"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,23 @@ class RunFailed(Exception):
     """A run that took too long, lost events or crashed: it has no figure."""
 
 
-def note(results: Results, planned: Planned, at: str, measure: Callable[[], Mapping[str, float]]) -> None:
-    """Make a run, keep and print its figures; one that fails has none, and is made again the next time."""
+def note(results: Results, planned: Planned, at: str, measure: Callable[[], Mapping[str, float]]) -> bool:
+    """Make a run, keep and print its figures; return whether it has any: one that failed is made again."""
     kind = f"{at:>7} {planned.contestant:18} {planned.case:>9}"
     try:
         found = measure()
     except RunFailed as error:
         print(f"{kind}  FAILED: {error}", flush=True)
-        return
+        return False
     results.add(planned, found)
     print(f"{kind}  {'  '.join(f'{name} {figure:,.1f}' for name, figure in found.items())}", flush=True)
+    return True
+
+
+def say_failed(made: Collection[bool]) -> None:
+    """End with an exit code where some of the runs failed."""
+    if not all(made):
+        raise SystemExit(f"{len(made) - sum(made)} runs FAILED, see above; started again, these are made again")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ from benchmarks.contestants import CONTESTANTS
 from benchmarks.handling import HANDLERS, handled
 from benchmarks.latency import percentiles
 from benchmarks.plan import events_of, handlers, plan, titles
-from benchmarks.results import Planned, Results
+from benchmarks.results import Planned, Results, results_of_commit
 from benchmarks.scaling import BASE, loads
+from benchmarks.scene import RunFailed, note, say_failed
+from benchmarks.steps import CHILD, STEPS, by_step
 from benchmarks.table import markdown, spread, tables
 from benchmarks.targets import TARGETS
 from benchmarks.traffic import BYTES, encoded, of_size, payload
@@ -121,7 +125,7 @@ def test_one_thing_at_a_time_differs_from_the_base() -> None:
     names = BASE.__dataclass_fields__
     for what, _, load in loads():
         differing = {name for name in names if getattr(load, name) != getattr(BASE, name)} - {"backlog"}
-        assert differing <= {what}
+        assert differing <= set(what.split(" and "))
 
 
 @pytest.mark.parametrize("size", [100, BYTES, 1_000, 100_000])
@@ -136,3 +140,62 @@ def test_what_processes_have_counted_is_added_up(tmp_path: Path) -> None:
     (tmp_path / "3").touch()
 
     assert handled(tmp_path) == 7
+
+
+def test_results_of_other_versions_are_not_mixed_with_these(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results_of_commit(tmp_path).add(Planned("ours", "0 ms", 1), {"per_s": 20_000.0})
+    assert results_of_commit(tmp_path).found("ours", "0 ms") == [20_000]
+
+    monkeypatch.setattr("benchmarks.results._version", lambda _: "0.0.1")
+
+    with pytest.raises(SystemExit, match="other versions"):
+        results_of_commit(tmp_path)
+
+
+def test_a_run_that_failed_has_no_figure_and_ends_the_benchmark_with_an_error(tmp_path: Path) -> None:
+    def fails() -> dict[str, float]:
+        raise RunFailed("it lost an event")
+
+    found = results(tmp_path / "r.json")
+    made = [note(found, Planned("ours", "0 ms", number), "", run) for number, run in enumerate([dict, fails], 1)]
+
+    assert Planned("ours", "0 ms", 2) not in found
+    with pytest.raises(SystemExit, match="1 runs FAILED"):
+        say_failed(made)
+    say_failed([True, True])
+
+
+def test_a_sample_belongs_to_the_step_of_the_innermost_function_known() -> None:
+    lines = [
+        "Worker.workloop (billiard/pool.py:365);TaskRun.run (handle.py:82);unpack (envelope.py:77);loads (c.py:9) 7",
+        "Worker.workloop (billiard/pool.py:365);TaskRun.run (handle.py:82) 2",
+        "Worker.workloop (billiard/pool.py:365);KeptLease.drop (leases.py:52) 1",
+        "somebody (else.py:1) 4",
+    ]
+
+    assert by_step(lines, CHILD) == {"unpacking": 7, "around the handler": 2, "keeping the lease": 1, "the rest": 4}
+
+
+def test_every_function_that_says_a_step_is_there() -> None:
+    others = [
+        "kafka.net.selector", "kafka.producer.sender", "kombu.transport.redis", "celery.concurrency.asynpool",
+        "celery.app.trace", "celery.worker.consumer.consumer", "billiard.pool",
+    ]  # fmt: skip
+    origins = [found.origin for name in others if (found := find_spec(name)) and found.origin]
+    files = [*(Path(__file__).parents[2] / "kaufmann_celery").rglob("*.py"), *map(Path, origins)]
+    there = {name for file in files for name in _qualified(ast.parse(file.read_text()))}
+
+    named = {one for steps in STEPS.values() for functions in steps.values() for one in functions}
+    assert {one.replace(".<locals>", "") for one in named} - there == set()
+
+
+def _qualified(node: ast.AST, within: str = "") -> list[str]:
+    """Return the names of all functions and classes, as Python qualifies them, without its `<locals>`."""
+    found: list[str] = []
+    for child in ast.iter_child_nodes(node):
+        name = within
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            name = f"{within}.{child.name}" if within else child.name
+            found.append(name)
+        found += _qualified(child, name)
+    return found
