@@ -6,7 +6,7 @@ some of which may always go on, nor because slots come free in every other turn.
 Where events have lanes, each is reported before the next of its lane begins, and one report does for an event of every
 lane in the task: it needs as many as its longest lane has events. Fewest are needed where a partition has one task at
 a time, with events of all its lanes. So it waits for that task for a moment, where others keep the workers busy; not
-where handlers are slow, for then reports cost little, and a partition with more events than others would fall behind.
+where handlers are slow, for then reports cost little beside them.
 """
 
 from __future__ import annotations

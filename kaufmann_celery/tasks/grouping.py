@@ -55,8 +55,8 @@ class Grouping:
         self._warm: dict[str, set[str]] = {}
         #: Events in the latest task: fewer free slots than that are not worth taking new events for.
         self.quantum = 1
-        #: Whether the latest handler takes so little that a task is full before its time is up: what it costs besides
-        #: its handler is most of it.
+        #: Whether the latest handler takes so little that even a long task's time is enough for as many events as a
+        #: task may have: what an event costs besides its handler is most of it.
         self.is_quick = False
 
     def learn(self, pattern: str, events: int, seconds: float, *, runner: str, now: float) -> None:
