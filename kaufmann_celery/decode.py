@@ -52,8 +52,10 @@ class Decoder:
         hooks: Hooks | None = None,
     ) -> None:
         self._hooks = hooks or None
-        self._ordering = ordering
+        self._ordering = ordering if ordering is not None and ordering.has_lanes else None
         self._handlers = handlers
+        #: Handlers of exact names that came, and could be names.
+        self._judged_before: dict[str, Handler] = {}
         self._reader = reader
         self._service = service.encode()
         self._max_bytes = max_event_bytes
@@ -68,7 +70,7 @@ class Decoder:
         return self._hooks.around(record, partial(self._decode, record))
 
     def _decode(self, record: Any) -> Decoded | None:
-        headers = headers_of_ours.headers_of(record)
+        headers = headers_of_ours.headers_of(record) if record.headers else ()
         name: str | None = None
         key: str | None = None
         try:
@@ -85,12 +87,14 @@ class Decoder:
     ) -> Decoded | None:
         if record.value is None:
             raise DecodeError("the record has no value (a tombstone)")
-        size = len(record.value) + len(record.key or b"") + headers_of_ours.size_of(headers)
+        size = len(record.value) + len(record.key or b"")
+        if headers:
+            size += headers_of_ours.size_of(headers)
         if size > self._max_bytes:
             raise EventTooLarge(f"the record has {size} bytes, more than max_event_bytes")
         by_name = dict(headers)
         read = self._reader.read(name, record.topic, record.value, by_name)
-        meta = read.meta or _meta_header(by_name)
+        meta = read.meta or (_meta_header(by_name) if headers else {})
         if name is None:
             name = str(meta.get("message_name") or read.schema_name)
             if not name:
@@ -137,8 +141,13 @@ class Decoder:
 
     def _judged(self, name: str, headers: Headers) -> Handler | None:
         """Return the handler that wants an event of *name*; raise `DecodeError` where that can be no name."""
+        if (handler := self._judged_before.get(name)) is not None:
+            return handler
         if _is_name(name):
-            return self._wanted(name, headers)
+            handler = self._wanted(name, headers)
+            if handler is not None and not handler.is_glob:
+                self._judged_before[name] = handler
+            return handler
         # Not remembered as a whole: it may have a megabyte.
         if self._wanted(name[:_LONGEST_NAME], headers) is None:
             return None

@@ -145,7 +145,7 @@ class Dispatcher:
         for record in itertools.islice(owned.records(), _RECORDS_PER_TURN):
             adopted = record.offset in owned.adopted
             is_packed = fits <= 0 or len(owned.parked) >= self._most_parked
-            is_packed = is_packed or not owned.is_within(record.offset, self._max_window)
+            is_packed = is_packed or not owned.watermark.is_within(record.offset, self._max_window)
             has_slot = adopted or (room > 0 and not is_packed)
             if not has_slot and not owned.adopted:
                 break

@@ -172,7 +172,9 @@ class TaskRun:
         event = unpacked.event
         try:
             call = partial(_emitted, self.handler.function, event)
-            outputs = self._timed(partial(self.runtime.handle_hooks.inside, event, call))
+            if self.runtime.handle_hooks:
+                call = partial(self.runtime.handle_hooks.inside, event, call)
+            outputs = self._timed(call)
             outcome = Outcome(self._composed(outputs, event, first_index=0)).encode() if outputs else b""
         except Exception as raised:  # noqa: BLE001 - the handler's: it becomes the event's failure
             error = as_ours(raised)

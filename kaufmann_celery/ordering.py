@@ -33,13 +33,18 @@ class Ordering:
             if handler.options.ordering_key is not None
         }
 
+    @property
+    def has_lanes(self) -> bool:
+        """Return whether events wait for others at all."""
+        return self._ordering != "unordered"
+
     def lane(self, handler: Handler | None, key: str | None, event: Callable[[], Event] | None) -> str | None:
         """Return the name of an event's lane in its partition; None where it may run at any time.
 
         *key* is the event's; *event* makes the event itself, and is None for a record that could not be decoded.
         Raises `DecodeError` where a function that `ordering_key` names raises.
         """
-        if self._ordering == "unordered":
+        if not self.has_lanes:
             return None
         if self._ordering == "partition":
             return _WHOLE

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.partitions.owned import OwnedPartition
@@ -23,19 +22,16 @@ class DecodesAhead:
     def __init__(self, decoder: Decodes, most: int) -> None:
         self._decoder = decoder
         self._most = min(most, _MOST)
-        #: Of each partition's first records in `fetched`: offset, and what it is.
-        self._ahead: WeakKeyDictionary[OwnedPartition, deque[tuple[int, Decoded | None]]] = WeakKeyDictionary()
         self._is_away = False
         #: Where the registry did not answer, and why: who needs that record hears of it without another wait.
         self._stuck: tuple[OwnedPartition, int, UnavailableError] | None = None
 
     def decode(self, owned: OwnedPartition, record: Any) -> Decoded | None:
         """Return what the record is, as `Decodes` does."""
-        ahead = self._ahead.get(owned)
-        if ahead:
-            _drop_before(record.offset, ahead)
-            if ahead and ahead[0][0] == record.offset:
-                return ahead.popleft()[1]
+        while owned.decoded_ahead and owned.decoded_ahead[0][0] <= record.offset:
+            offset, decoded = owned.decoded_ahead.popleft()
+            if offset == record.offset:
+                return decoded
         if self._stuck is not None and self._stuck[:2] == (owned, record.offset):
             error, self._stuck = self._stuck[2], None
             raise error
@@ -46,7 +42,7 @@ class DecodesAhead:
 
     def go_on(self, partitions: Sequence[OwnedPartition]) -> None:
         """Decode some of what comes next. Where the registry is away, whoever needs the record hears of that."""
-        left = min(_AT_A_TIME, self._most - sum(len(ahead) for ahead in self._ahead.values()))
+        left = min(_AT_A_TIME, self._most - sum(len(owned.decoded_ahead) for owned in partitions))
         for owned in partitions:
             if left <= 0 or self._is_away:
                 return
@@ -55,7 +51,7 @@ class DecodesAhead:
                 left -= self._go_on(owned, left)
 
     def _go_on(self, owned: OwnedPartition, most: int) -> int:
-        ahead = self._ahead.setdefault(owned, deque())
+        ahead = owned.decoded_ahead
         _drop_before(owned.fetched[0].offset, ahead)
         before = len(ahead)
         try:

@@ -51,7 +51,7 @@ class Blocking:
     def _is_full(self, owned: OwnedPartition) -> bool:
         head = next(iter(owned.held or owned.fetched), None)
         return head is not None and (
-            not owned.is_within(head.offset, self._max_window) or owned.watermark.room(self._max_window) <= 0
+            not owned.watermark.is_within(head.offset, self._max_window) or owned.watermark.room(self._max_window) <= 0
         )
 
 

@@ -15,6 +15,7 @@ from kaufmann_celery.partitions.commit_metadata import Committed
 from kaufmann_celery.partitions.lanes import Lanes
 from kaufmann_celery.partitions.pending import Pending
 from kaufmann_celery.partitions.watermark import Watermark
+from kaufmann_celery.tasks.envelope import Decoded
 
 #: Offsets read ahead of the loop, per partition, before the partition is paused; fewer where they are more bytes.
 _READ_AHEAD, _READ_AHEAD_BYTES = 600, 512 * 1024
@@ -36,9 +37,11 @@ class OwnedPartition:
         #: What the last acknowledged commit holds as finished.
         self.committed = committed
         self.watermark = Watermark(committed.offset, committed)
-        #: Read and not yet looked at; and looked at, but held back until a slot is free.
+        #: Read and not yet looked at; looked at, but held back until a slot is free; and what the first of `fetched`
+        #: are, by offset, where they were decoded before there is a slot.
         self.fetched: deque[Any] = deque()
         self.held: deque[Any] = deque()
+        self.decoded_ahead: deque[tuple[int, Decoded | None]] = deque()
         self._read_ahead = _READ_AHEAD
         #: Decoded and not yet claimed.
         self.decoded: deque[Pending] = deque()
@@ -105,10 +108,6 @@ class OwnedPartition:
             return True
         return offset not in self.adopted and self.watermark.is_finished(offset)
 
-    def is_within(self, offset: int, max_window: int) -> bool:
-        """Return whether *offset* is less than *max_window* ahead of the lowest unfinished one, if any."""
-        return not self.watermark.unfinished or offset - self.watermark.safe_offset < max_window
-
     def records(self) -> Iterator[Any]:
         """Yield the records to look at, each until it is delivered, skipped or held; finished ones are passed over.
 
@@ -165,7 +164,7 @@ class OwnedPartition:
     def deliver(self, pending: Pending, *, has_slot: bool = True) -> bool:
         """Note that the record is an event; return whether it is to be claimed, or waits in its lane, or for a slot."""
         self._next()
-        free = self.lanes.enter(pending)
+        free = pending.decoded.lane is None or self.lanes.enter(pending)
         if (free and has_slot) or pending.offset in self.adopted:
             self.decoded.append(pending)
             return True
@@ -236,8 +235,9 @@ class OwnedPartition:
 
     def finish(self, offset: int) -> None:
         """Note that an event is settled."""
-        self.pending.pop(offset, None)
-        self.lanes.leave(offset)
+        pending = self.pending.pop(offset, None)
+        if pending is None or pending.decoded.lane is not None:
+            self.lanes.leave(offset)
         if offset in self.adopted:
             self.adopted.discard(offset)
             # Claimed after its mark is gone, it would run again.

@@ -62,6 +62,10 @@ class Watermark:
         """How many delivered events are not finished."""
         return len(self._unfinished)
 
+    def is_within(self, offset: int, window: int) -> bool:
+        """Return whether *offset* is less than *window* ahead of the lowest unfinished one, if any."""
+        return offset - self.safe_offset < window or not self._unfinished
+
     def window(self) -> int:
         """How far the position runs ahead of the lowest unfinished offset."""
         return self.position - self.safe_offset

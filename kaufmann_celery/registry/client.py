@@ -118,6 +118,11 @@ class SchemaRegistry:
         self._latest[subject] = (found, self._clock() + self._latest_ttl)
         return found
 
+    def known(self, subject: str) -> RegisteredSchema | None:
+        """Return the newest version if `latest` would without asking the registry, else None. Does not block."""
+        cached = self._latest.get(subject)
+        return cached[0] if cached is not None and self._clock() < cached[1] else None
+
     def is_missing(self, subject: str) -> bool:
         """Return whether the registry said a moment ago that it has no such subject. Does not block."""
         missing_until = self._misses.get(_latest_of(subject))

@@ -40,6 +40,12 @@ class AvroTranscoder:
         subjects = None if name is None else self._subjects.of(name, topic, DecodeError)
         return self._reader.read(subjects, value, headers)
 
+    def read_quickly(self, name: str, topic: str, value: bytes) -> Decoded | None:
+        """Return what `read` does of a record without headers, where `knows` holds and nothing is to be asked; else
+        None. Does not block. Raises `DecodeError`: `read` may know better.
+        """
+        return self._reader.read_quickly(self._subjects.of(name, topic, DecodeError), value)
+
     def write(self, name: str, topic: str, payload: Any, meta: Mapping[str, Any]) -> Written:
         """Return *payload* in the latest schema. Raises as the `Transcoder` does, and `SchemaNotFound`."""
         *others, last = self._subjects.of(name, topic, EncodeError)

@@ -38,12 +38,21 @@ class Transcoders:
         self._tried = {name: self._all[name] for name in config.transcoders}
         #: None where it is not among those tried: then nothing needs the registry.
         self.avro = avro if "avro" in self._tried else None
+        #: None where others may claim a record without headers, or are asked first.
+        self._quick = avro if next(iter(self._tried)) == "avro" and self._tried.keys() <= set(BUILT_IN) else None
 
     def read(self, name: str | None, topic: str, value: bytes, headers: Mapping[str, bytes]) -> Decoded:
         """Return what a record's value says. *name* is None where only the value has it.
 
         Raises `DecodeError` and others that say what is wrong with the event, and `UnavailableError`.
         """
+        if self._quick is not None and name is not None and not headers:
+            try:
+                quickly = self._quick.read_quickly(name, topic, value)
+            except EventError:
+                quickly = None  # what follows says what is wrong
+            if quickly is not None:
+                return quickly
         is_known = False
         misfit: EventError | None = None
         for transcoder, knows in self._readers(name, topic, value, headers):

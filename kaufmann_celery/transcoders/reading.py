@@ -68,6 +68,24 @@ class AvroReader:
                 raise
             return found
 
+    def read_quickly(self, subjects: Sequence[str], value: bytes) -> Decoded | None:
+        """What `read` gives of a record without headers, where the first of *subjects* is registered and its schema is
+        at hand; else None. Does not block.
+
+        Raises DecodeError where it does not fit: another version may, of which `read` knows.
+        """
+        latest = self._registry.known(subjects[0])
+        if latest is None:
+            return None
+        schema_id: int = latest.id
+        subject: str | None = subjects[0]
+        if value[:1] == b"\0":
+            if self._stray_prefixes or len(value) < 5:
+                return None
+            schema_id, subject, value = int.from_bytes(value[1:5], "big"), self._local_subject(subjects), value[5:]
+        schema = self._schemas.get((schema_id, subject))
+        return None if schema is None else _decoded(schema, schema_id, value)
+
     def _by_confluent_header(self, header: bytes, subjects: Sequence[str], value: bytes) -> Decoded:
         if header[:1] == b"\0" and len(header) == 5:
             return self._by_id(int.from_bytes(header[1:], "big"), subjects, value)

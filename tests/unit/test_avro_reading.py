@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import requests
 from requests.adapters import BaseAdapter
 
 from kaufmann_celery.config import Config, load_config
-from kaufmann_celery.errors import DecodeError, EncodeError, UnavailableError
+from kaufmann_celery.errors import DecodeError, EncodeError, EventError, UnavailableError
 from kaufmann_celery.registry.client import SchemaNotFound, SchemaRegistry
 from kaufmann_celery.registry.local_schemas import LocalSchemas
 from kaufmann_celery.transcoders.configured import Transcoders
@@ -137,6 +138,44 @@ def test_older_versions_are_tried_newest_first_and_the_fitting_one_is_remembered
     assert reader.read("x", b"\x02", {}).payload == {"a": 1}
     assert reader.read("x", b"\x02z", {}).payload == {"a": "z"}
     assert sorted(memory.asked) == sorted(set(memory.asked))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        BODY, b"\x02", b"\x02z", b"\x00\x0812\xc3\xa9", b"", b"\0", b"\x00\x00\x00", BODY + b"7",
+        *(struct.pack(">bI", 0, schema_id) + body for schema_id in (0, 1, 2, 3, 99) for body in (BODY, b"\x02", b"")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("local", [None, "x", "event.error"])
+@pytest.mark.parametrize("subjects", [("x",), ("x", "event.error"), ("unknown", "x"), ("unknown",)])
+def test_what_is_read_quickly_is_what_is_read(
+    value: bytes, local: str | None, subjects: tuple[str, ...], tmp_path: Path
+) -> None:
+    if local:
+        (tmp_path / f"{local}.avsc").write_text(json.dumps(record(("a", "string"))))
+    memory = InMemory(**{"x": [record(("a", "int")), record(("a", "string")), TWO_TEXTS], "event.error": [TWO_TEXTS]})
+    registry = registry_of(memory)
+    reader = AvroReader(registry, LocalSchemas([tmp_path]) if local else None)
+
+    def read(call: Any, *more: Any) -> Any:
+        try:
+            return call(subjects, value, *more)
+        except EventError as error:
+            return type(error)
+
+    assert reader.read_quickly(subjects, value) is None, "nothing is at hand yet"
+    with suppress(SchemaNotFound):
+        registry.latest(subjects[0])  # as who asks whether an event is known
+    found = read(reader.read, {})
+    asked = len(memory.asked)
+
+    quickly = read(reader.read_quickly)
+
+    assert quickly in (None, DecodeError, found)
+    if subjects[0] == "x" and value in (BODY, struct.pack(">bI", 0, 3) + BODY):
+        assert quickly == found
+    assert len(memory.asked) == asked
 
 
 def test_what_no_version_fits_is_a_decode_error() -> None:

@@ -75,10 +75,10 @@ class TestReading:
         self, owned: OwnedPartition
     ) -> None:
         fetch(owned, 3, 50_003)
-        assert owned.is_within(50_003, 10_000)
+        assert owned.watermark.is_within(50_003, 10_000)
         take(owned, 1)
 
-        assert not owned.is_within(50_003, 10_000)
+        assert not owned.watermark.is_within(50_003, 10_000)
 
     def test_the_position_moves_over_offsets_without_records_once_all_before_are_looked_at(
         self, owned: OwnedPartition
@@ -107,8 +107,8 @@ class TestReading:
         running(owned, 10, 11)
         owned.finish(11)
 
-        assert owned.is_within(14, max_window=5)
-        assert not owned.is_within(15, max_window=5)
+        assert owned.watermark.is_within(14, 5)
+        assert not owned.watermark.is_within(15, 5)
 
 
 class TestOutstanding:
