@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from benchmarks.handling import handle
 from benchmarks.processes import say_when_ready
 from benchmarks.traffic import ANSWER, NAME
 from kaufmann_celery import Event, Kaufmann
+from kaufmann_celery.cli.ingest import collect_garbage_seldom
 
 kaufmann = Kaufmann(os.environ.get("BENCH_TOPIC", "bench"))
 celery = kaufmann.celery
@@ -64,7 +64,7 @@ def measure() -> None:
         began.append((time.perf_counter(), time.process_time()))
 
     threading.Thread(target=watch, daemon=True).start()
-    gc.freeze()  # as the command does
+    collect_garbage_seldom()
     ingester.run()
     ended, cpu_s = time.perf_counter(), time.process_time()
     at, start_cpu_s = began[0] if began else (ended, cpu_s)
