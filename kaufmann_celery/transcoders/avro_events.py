@@ -41,7 +41,7 @@ class AvroTranscoder:
         return self._reader.read(subjects, value, headers)
 
     def read_quickly(self, name: str, topic: str, value: bytes) -> Decoded | None:
-        """Return what `read` does of a record without headers, where `knows` holds and nothing is to be asked; else
+        """Return what `read` does of a record that nobody claims, where `knows` holds and nothing is to be asked; else
         None. Does not block. Raises `DecodeError`: `read` may know better.
         """
         return self._reader.read_quickly(self._subjects.of(name, topic, DecodeError), value)

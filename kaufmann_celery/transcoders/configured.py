@@ -38,15 +38,15 @@ class Transcoders:
         self._tried = {name: self._all[name] for name in config.transcoders}
         #: None where it is not among those tried: then nothing needs the registry.
         self.avro = avro if "avro" in self._tried else None
-        #: None where others may claim a record without headers, or are asked first.
-        self._quick = avro if next(iter(self._tried)) == "avro" and self._tried.keys() <= set(BUILT_IN) else None
+        #: None where others are asked first, or may claim a record by its value.
+        self._quick = avro if next(iter(self._tried), "") == "avro" and self._tried.keys() <= set(BUILT_IN) else None
 
     def read(self, name: str | None, topic: str, value: bytes, headers: Mapping[str, bytes]) -> Decoded:
         """Return what a record's value says. *name* is None where only the value has it.
 
         Raises `DecodeError` and others that say what is wrong with the event, and `UnavailableError`.
         """
-        if self._quick is not None and name is not None and not headers:
+        if self._quick is not None and name is not None and not (headers and self._is_claimed(value, headers)):
             try:
                 quickly = self._quick.read_quickly(name, topic, value)
             except EventError:
@@ -88,6 +88,9 @@ class Transcoders:
         if form not in self._all:
             raise EncodeError(f"format: must be one of {', '.join(self._all)}{suggestion(form, self._all)}")
         return self._all[form]
+
+    def _is_claimed(self, value: bytes, headers: Mapping[str, bytes]) -> bool:
+        return any(one.claims(value, headers) for one in self._tried.values())
 
     def _readers(
         self, name: str | None, topic: str, value: bytes, headers: Mapping[str, bytes]

@@ -69,8 +69,8 @@ class AvroReader:
             return found
 
     def read_quickly(self, subjects: Sequence[str], value: bytes) -> Decoded | None:
-        """What `read` gives of a record without headers, where the first of *subjects* is registered and its schema is
-        at hand; else None. Does not block.
+        """What `read` gives where no header names the schema, the first of *subjects* is registered and the schema at hand;
+        else None. Does not block.
 
         Raises DecodeError where it does not fit: another version may, of which `read` knows.
         """

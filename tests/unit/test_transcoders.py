@@ -132,6 +132,20 @@ class TestWhichFormat:
         assert scene.read({"id": 1}, "order.placed", {}) == ({"id": 1}, {})
         assert scene.read(b"\x06A-1", "order.placed", {}) == ({"id": "A-1"}, {})
 
+    @pytest.mark.parametrize("order", ["avro,json", "json,avro", "avro"])
+    @pytest.mark.parametrize("headers", [{}, {"traceparent": b"00-1-1-00"}])
+    def test_the_next_of_a_kind_is_read_as_the_first_was(
+        self, tmp_path: Path, order: str, headers: Mapping[str, bytes]
+    ) -> None:
+        scene = Scene(tmp_path, {"order.noted": A_NUMBER}, transcoders=order)
+        for value in (b"\x06A-1", b"\x00\x00\x00\x00\x01\x06A-1", b"\x06A-1"):
+            assert scene.read(value, "order.placed", headers) == ({"id": "A-1"}, {})
+        if "json" in order:
+            assert scene.read({"id": 1}, "order.placed", {**headers, **JSON}) == ({"id": 1}, {})
+            assert scene.read({"id": 1}, "order.noted", headers) == ({"id": 1}, {})
+        with pytest.raises(DecodeError):
+            scene.read(b"\x06A-", "order.placed", headers)
+
     def test_what_no_format_reads_is_said_by_the_one_that_came_closest(self, scene: Scene) -> None:
         with pytest.raises(SchemaNotFound):
             scene.read(b"\x06A-1", headers={})
