@@ -17,8 +17,9 @@ from math import inf
 from weakref import WeakKeyDictionary
 
 from kaufmann_celery.partitions.owned import OwnedPartition
-from kaufmann_celery.tasks.grouping import MOST_IN_TASK
 
+#: Events that a partition takes for its one task: with more the task takes longer, and no fewer reports for an event.
+_MOST_AT_A_TIME = 200
 #: Seconds that a partition waits for its task: one of its events may take long, or wait for its retry.
 _MOMENT_S = 0.25
 
@@ -58,7 +59,7 @@ class Turns:
             return slots
         if owned in self._busy:
             return slots if len(self._busy) + self._others < self._enough else 0
-        return min(slots, MOST_IN_TASK)
+        return min(slots, _MOST_AT_A_TIME)
 
     def had(self, owned: OwnedPartition) -> None:
         """Note that a partition has had its turn: it took events, or could not be decoded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,12 +12,15 @@ from typing import Any
 
 from amqp.exceptions import ChannelError, PreconditionFailed
 from kombu.exceptions import BatchPublishError, OperationalError
+from kombu.serialization import register
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.handlers import Handler
 from kaufmann_celery.tasks.celery_app import queue_named
 from kaufmann_celery.tasks.given import Given, rows
 
+#: The one by which `_json` is known to kombu; what it writes is read as any JSON.
+_SERIALIZER = "kaufmann-task"
 #: Tasks per round trip.
 _BATCH = 500
 #: Events that the broker has sooner than another thread is told of them.
@@ -188,8 +192,21 @@ class CeleryOut:
                 exchange="",
                 routing_key=self._queue_of(message.handler),
                 headers=headers,
-                serializer="json",
+                serializer=_SERIALIZER,
                 delivery_mode=2,
                 retry=False,
                 **properties,
             )
+
+
+def _json(body: tuple[list[Any], Any, Any]) -> str:
+    """Return a task's body as JSON, without a look at each character of its envelopes, which are most of it."""
+    (*facts, texts), kwargs, embed = body
+    joined = '","'.join(texts)
+    # An envelope is Base64, or JSON itself, which has quotes.
+    is_plain = joined.isascii() and "\\" not in joined and joined.count('"') == 2 * (len(texts) - 1)
+    shown = f'["{joined}"]' if is_plain else json.dumps(texts)
+    return f"[[{json.dumps(facts)[1:-1]},{shown}],{json.dumps(kwargs)},{json.dumps(embed)}]"
+
+
+register(_SERIALIZER, _json, None, content_type="application/json")

@@ -22,7 +22,7 @@ _PLENTY_S = 0.5
 #: Seconds of handler time that are not worth another message: about what Celery takes for one.
 _MESSAGE_S = 0.001
 #: Most events in one task, however fast the handler: one lost task costs no more than these a second run.
-MOST_IN_TASK = 200
+_MOST_IN_TASK = 300
 #: Tasks for each runner: one to run, and one that waits for it. And in all, so that while one is run another is settled
 #: and the next prepared.
 _TASKS_EACH = 2
@@ -85,14 +85,14 @@ class Grouping:
 
         *outstanding* are dispatched or about to be, over all names.
         """
-        most = min(handler.options.most_in_task or MOST_IN_TASK, MOST_IN_TASK)
+        most = min(handler.options.most_in_task or _MOST_IN_TASK, _MOST_IN_TASK)
         if most == 1:
             return 1
         mean = self._mean.get(handler.pattern)
         if mean is None:
             return self._probe(handler.pattern, now)
         runners, long = self._runners(), _events_in(_LONG_TASK_S, mean, most)
-        self.is_quick = long == MOST_IN_TASK
+        self.is_quick = long == _MOST_IN_TASK
         share = outstanding // (_TASKS_EACH * runners)
         share = max(share, min(_events_in(_MESSAGE_S, mean, most), outstanding // _LEAST_TASKS))
         size = min(_events_in(_TASK_S, mean, most), share)

@@ -69,10 +69,9 @@ class AvroReader:
             return found
 
     def read_quickly(self, subjects: Sequence[str], value: bytes) -> Decoded | None:
-        """What `read` gives where no header names the schema, the first of *subjects* is registered and the schema at hand;
-        else None. Does not block.
+        """What `read` gives where no header names the schema and that of *subjects*' first is at hand; else None.
 
-        Raises DecodeError where it does not fit: another version may, of which `read` knows.
+        Does not block. Raises DecodeError where it does not fit: another version may, of which `read` knows.
         """
         latest = self._registry.known(subjects[0])
         if latest is None:

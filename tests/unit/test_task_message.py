@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kombu import serialization
 
 from kaufmann_celery.handlers import Handler, Options
 from kaufmann_celery.tasks.celery_out import SHOWN, TaskMessage
 from kaufmann_celery.tasks.given import Given, read, rows
+from kaufmann_celery.transcoders.payload_codec import dumps
 
 EVENTS = [Given(7, 1), Given(8, 1)]
 HANDLER = Handler("order.placed", print, Options())
@@ -60,3 +62,20 @@ def test_people_are_shown_the_first_events_and_how_many_more() -> None:
     assert replace(MESSAGE, shown=["order.placed e7"]).argsrepr() == "(order.placed e7 at orders:2:7)"
     assert many.argsrepr().startswith("(order.placed e0 at orders:2:0, order.placed e1 at orders:2:1, ")
     assert many.argsrepr().endswith("order.placed e9 at orders:2:9, and 2 more)")
+
+
+@given(
+    st.lists(st.binary(max_size=9) | st.text(max_size=9) | st.integers(2**63, 2**65), min_size=1),
+    st.text() | st.none(),
+)
+def test_a_tasks_body_is_the_json_that_celery_would_write(payloads: list[object], fact: str | None) -> None:
+    body: tuple[list[object], object, object] = (
+        ["base", fact, 2, [[7, 7, None]], [dumps([one]) for one in payloads]],
+        {},
+        {"chain": None},
+    )
+
+    content_type, encoding, written = serialization.dumps(body, "kaufmann-task")
+
+    assert (content_type, encoding) == serialization.dumps(body, "json")[:2]
+    assert serialization.loads(written, content_type, encoding) == json.loads(json.dumps(body))
