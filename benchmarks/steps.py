@@ -1,5 +1,6 @@
 """What each step takes of a process' time: py-spy looks who holds the interpreter's lock, and of each stack the
-innermost function known here says the step. What the lock is not held for, such as a system call, goes with the rest.
+innermost function known here says the step. A process' time is shared out among these, with what it spends without the
+lock, such as system calls. A stack without any such function is left out: the process starts.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ CHILD: Steps = {
 }
 STEPS: Mapping[str, Steps] = {"ingester": INGESTER, "worker main": MAIN, "worker children": CHILD}
 
-_REST = "the rest"
+#: Looks a second.
 _RATE = 400
 
 
@@ -78,12 +79,14 @@ class Watching:
 
 
 def by_step(lines: Iterable[str], steps: Steps) -> Counter[str]:
-    """Count the samples of py-spy's raw format: a stack, its functions from the outermost on, and how often it was."""
+    """Count what py-spy saw, in its raw format: a stack's functions from the outermost on, and how often it was."""
     step_of = {function: step for step, functions in steps.items() for function in functions}
     counted: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rpartition(" ")
         functions = [re.sub(r" \(.*", "", frame) for frame in reversed(stack.split(";"))]
         known = (step_of.get(one) or step_of.get(one.partition(".")[0]) for one in functions)
-        counted[next(filter(None, known), _REST)] += int(count)
+        step = next(filter(None, known), None)
+        if step is not None:
+            counted[step] += int(count)
     return counted
