@@ -12,7 +12,7 @@ from typing import Any
 
 from amqp.exceptions import ChannelError, PreconditionFailed
 from kombu.exceptions import BatchPublishError, OperationalError
-from kombu.serialization import register
+from kombu.serialization import registry
 
 from kaufmann_celery.errors import UnavailableError
 from kaufmann_celery.handlers import Handler
@@ -209,4 +209,6 @@ def _json(body: tuple[list[Any], Any, Any]) -> str:
     return f"[[{json.dumps(facts)[1:-1]},{shown}],{json.dumps(kwargs)},{json.dumps(embed)}]"
 
 
-register(_SERIALIZER, _json, None, content_type="application/json")
+registry.register(_SERIALIZER, _json, None, content_type="application/json")
+# Who looks for the serializer of this type means the one that writes anything.
+registry.type_to_name["application/json"] = "json"

@@ -79,3 +79,7 @@ def test_a_tasks_body_is_the_json_that_celery_would_write(payloads: list[object]
 
     assert (content_type, encoding) == serialization.dumps(body, "json")[:2]
     assert serialization.loads(written, content_type, encoding) == json.loads(json.dumps(body))
+
+
+def test_json_of_anything_is_still_written_by_kombus_own() -> None:
+    assert serialization.registry.type_to_name["application/json"] == "json"
