@@ -54,8 +54,8 @@ class Decoder:
         self._hooks = hooks or None
         self._ordering = ordering if ordering is not None and ordering.has_lanes else None
         self._handlers = handlers
-        #: Handlers of exact names that came, and could be names.
-        self._judged_before: dict[str, Handler] = {}
+        #: By names that came and may be names: handlers of just these, no globs.
+        self._by_own_name: dict[str, Handler] = {}
         self._reader = reader
         self._service = service.encode()
         self._max_bytes = max_event_bytes
@@ -141,12 +141,12 @@ class Decoder:
 
     def _judged(self, name: str, headers: Headers) -> Handler | None:
         """Return the handler that wants an event of *name*; raise `DecodeError` where that can be no name."""
-        if (handler := self._judged_before.get(name)) is not None:
+        if (handler := self._by_own_name.get(name)) is not None:
             return handler
         if _is_name(name):
             handler = self._wanted(name, headers)
             if handler is not None and not handler.is_glob:
-                self._judged_before[name] = handler
+                self._by_own_name[name] = handler
             return handler
         # Not remembered as a whole: it may have a megabyte.
         if self._wanted(name[:_LONGEST_NAME], headers) is None:
