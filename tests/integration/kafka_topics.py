@@ -10,7 +10,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 from kafka.serializer import Serializer
 
 from kaufmann_celery.event import Position
@@ -187,7 +187,10 @@ class Bystander:
         found: list[Found] = []
 
         def enough() -> bool:
-            found[:] = [one for one in self.read(topic) if wanted(one)]
+            try:
+                found[:] = [one for one in self.read(topic) if wanted(one)]
+            except KafkaTimeoutError:
+                return False  # a broker that was away: who leads its partitions may not be known again yet
             return len(found) >= count
 
         eventually(enough, f"{count} such records in {topic}", timeout_s, self.gives_up)
