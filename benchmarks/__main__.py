@@ -6,7 +6,6 @@ What was measured for this commit before is not measured again: stop it, and sta
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -77,12 +76,11 @@ def _prepare(stack: Settings) -> None:
 
 def _made(stack: Settings, planned: Planned, share: float) -> Mapping[str, float]:
     """Make a run; *share* is how much shorter than a whole one."""
-    topic = re.sub("[^a-z0-9]+", "-", f"{planned.contestant}-{planned.case}-{planned.round}")
     if planned.contestant == LATENCY:
         rate = ARRIVALS[planned.case]
         events = _IDLE_EVENTS if rate is None else rate * _ARRIVING_S
-        return percentiles(latencies(stack, topic, round(events * share), rate))
-    return _measured(stack, planned.contestant, planned.case, topic, share=share)
+        return percentiles(latencies(stack, planned.topic, round(events * share), rate))
+    return _measured(stack, planned.contestant, planned.case, planned.topic, share=share)
 
 
 def _measured(stack: Settings, contestant: str, handler_name: str, topic: str, *, share: float) -> Mapping[str, float]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 from collections.abc import Mapping
@@ -27,6 +28,11 @@ class Planned:
     contestant: str
     case: str
     round: int
+
+    @property
+    def topic(self) -> str:
+        """Return the name of its topic."""
+        return re.sub("[^a-z0-9]+", "-", f"{self.contestant}-{self.case}-{self.round}")
 
 
 class Results:

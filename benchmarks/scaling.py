@@ -100,14 +100,10 @@ def main() -> None:
     if todo:
         with known_stack() as (stack, services):
             for number, (planned, load) in enumerate(todo, 1):
-                measure = partial(measured, stack, services, load, _topic(planned))
+                measure = partial(measured, stack, services, load, planned.topic)
                 made.append(note(results, planned, f"{number}/{len(todo)}", measure))
     print(f"\n{tables(results)}\n")
     say_failed(made)
-
-
-def _topic(planned: Planned) -> str:
-    return f"{planned.contestant}-{planned.case}-{planned.round}".replace(",", "").replace("_", "-").replace(" ", "-")
 
 
 def measured(stack: Settings, services: Mapping[str, int], load: Load, topic: str) -> dict[str, float]:

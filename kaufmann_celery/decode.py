@@ -70,7 +70,7 @@ class Decoder:
         return self._hooks.around(record, partial(self._decode, record))
 
     def _decode(self, record: Any) -> Decoded | None:
-        headers = headers_of_ours.headers_of(record) if record.headers else ()
+        headers = headers_of_ours.headers_of(record)
         name: str | None = None
         key: str | None = None
         try:
@@ -87,14 +87,12 @@ class Decoder:
     ) -> Decoded | None:
         if record.value is None:
             raise DecodeError("the record has no value (a tombstone)")
-        size = len(record.value) + len(record.key or b"")
-        if headers:
-            size += headers_of_ours.size_of(headers)
+        size = len(record.value) + len(record.key or b"") + headers_of_ours.size_of(headers)
         if size > self._max_bytes:
             raise EventTooLarge(f"the record has {size} bytes, more than max_event_bytes")
         by_name = dict(headers)
         read = self._reader.read(name, record.topic, record.value, by_name)
-        meta = read.meta or (_meta_header(by_name) if headers else {})
+        meta = read.meta or _meta_header(by_name)
         if name is None:
             name = str(meta.get("message_name") or read.schema_name)
             if not name:

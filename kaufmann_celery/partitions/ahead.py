@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -52,7 +51,8 @@ class DecodesAhead:
 
     def _go_on(self, owned: OwnedPartition, most: int) -> int:
         ahead = owned.decoded_ahead
-        _drop_before(owned.fetched[0].offset, ahead)
+        while ahead and ahead[0][0] < owned.fetched[0].offset:
+            ahead.popleft()  # it turned out to be finished already
         before = len(ahead)
         try:
             for record in islice(owned.fetched, before, before + most):
@@ -60,9 +60,3 @@ class DecodesAhead:
         except UnavailableError as error:
             self._is_away, self._stuck = True, (owned, record.offset, error)
         return len(ahead) - before
-
-
-def _drop_before(offset: int, ahead: deque[tuple[int, Decoded | None]]) -> None:
-    """Drop what turned out to be finished already."""
-    while ahead and ahead[0][0] < offset:
-        ahead.popleft()

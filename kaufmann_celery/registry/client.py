@@ -101,9 +101,10 @@ class SchemaRegistry:
 
     def latest(self, subject: str) -> RegisteredSchema:
         """The subject's newest version. While the registry is away, the last one it gave."""
+        known = self.known(subject)
+        if known is not None:
+            return known
         cached = self._latest.get(subject)
-        if cached is not None and self._clock() < cached[1]:
-            return cached[0]
         try:
             found = self._get_schema(_latest_of(subject), _unregistered(subject))
         except UnavailableError:

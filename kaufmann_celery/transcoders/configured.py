@@ -38,15 +38,18 @@ class Transcoders:
         self._tried = {name: self._all[name] for name in config.transcoders}
         #: None where it is not among those tried: then nothing needs the registry.
         self.avro = avro if "avro" in self._tried else None
-        #: None where others are asked first, or may claim a record by its value.
-        self._quick = avro if next(iter(self._tried), "") == "avro" and self._tried.keys() <= set(BUILT_IN) else None
+        #: None where others are asked first.
+        self._quick = avro if next(iter(self._tried), "") == "avro" else None
+        #: Those look at headers alone to claim a record.
+        self._are_built_in = self._tried.keys() <= set(BUILT_IN)
 
     def read(self, name: str | None, topic: str, value: bytes, headers: Mapping[str, bytes]) -> Decoded:
         """Return what a record's value says. *name* is None where only the value has it.
 
         Raises `DecodeError` and others that say what is wrong with the event, and `UnavailableError`.
         """
-        if self._quick is not None and name is not None and not (headers and self._is_claimed(value, headers)):
+        claimant = self._claimant(value, headers)
+        if self._quick is not None and name is not None and claimant is None:
             try:
                 quickly = self._quick.read_quickly(name, topic, value)
             except EventError:
@@ -55,7 +58,7 @@ class Transcoders:
                 return quickly
         is_known = False
         misfit: EventError | None = None
-        for transcoder, knows in self._readers(name, topic, value, headers):
+        for transcoder, knows in self._readers(claimant, name, topic):
             try:
                 found = transcoder.read(name, topic, value, headers)
             except EventError as error:
@@ -89,22 +92,20 @@ class Transcoders:
             raise EncodeError(f"format: must be one of {', '.join(self._all)}{suggestion(form, self._all)}")
         return self._all[form]
 
-    def _is_claimed(self, value: bytes, headers: Mapping[str, bytes]) -> bool:
-        return any(one.claims(value, headers) for one in self._tried.values())
+    def _claimant(self, value: bytes, headers: Mapping[str, bytes]) -> Transcoder | None:
+        if self._are_built_in and not headers:
+            return None
+        return next((one for one in self._tried.values() if one.claims(value, headers)), None)
 
-    def _readers(
-        self, name: str | None, topic: str, value: bytes, headers: Mapping[str, bytes]
-    ) -> Iterator[tuple[Transcoder, bool]]:
+    def _readers(self, claimant: Transcoder | None, name: str | None, topic: str) -> Iterator[tuple[Transcoder, bool]]:
         """Yield those to try, and whether the event is theirs: the one that claims the record, or first those with a
         schema for it and then the others.
         """
-        tried = self._tried.values()
-        for one in tried:
-            if one.claims(value, headers):
-                yield one, True
-                return
+        if claimant is not None:
+            yield claimant, True
+            return
         others = []
-        for one in tried:
+        for one in self._tried.values():
             if name is not None and one.knows(name, topic):
                 yield one, True
             else:
