@@ -22,7 +22,8 @@ from kafka import errors as kafka_errors
 from kaufmann_celery.config import Config
 from kaufmann_celery.errors import ConsumerError
 from kaufmann_celery.kafka_io.clients import connected
-from kaufmann_celery.kafka_io.faults import mend, needs_poll, passes, position_of
+from kaufmann_celery.kafka_io.faults import passes
+from kaufmann_celery.kafka_io.fetching import Fetching
 from kaufmann_celery.kafka_io.options import consumer_options
 from kaufmann_celery.kafka_io.reach import Reach, look_for
 from kaufmann_celery.partitions.assignments import Assignments
@@ -69,7 +70,6 @@ class Consumption:
         self._thread = threading.Thread(target=self._run, name="kaufmann-consume", daemon=True)
         self._consumer: Any = None
         self._reach = Reach(config.brokers)
-        self._start: StartingPoint
 
     def start(self) -> None:
         """Connect and join the group, in the thread."""
@@ -136,6 +136,7 @@ class Consumption:
     def _connect(self) -> None:
         if self._consumer is None:
             self._consumer = connected(KafkaConsumer, consumer_options(self._config))
+            self._fetching = Fetching(self._consumer)
         self._start = StartingPoint(self._consumer, self._config, self._inbox.put)
         look_for(self._consumer, self._topics)
         self._consumer.subscribe(self._topics, listener=_Listener(self))
@@ -150,10 +151,14 @@ class Consumption:
     def _step(self) -> None:
         self._requests.carry_out()
         self._rest()
-        timeout_s = _POLL_BUSY_S if self._pause_and_resume() or self._is_asked() else _POLL_S
-        mend(self._consumer)
-        # The second finds what the first does not: of a partition that was paused, while the one read last is paused.
-        fetched = self._consumer.poll(timeout_ms=0) or self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        wanted = ((partition, self._wants(partition, read_to)) for partition, read_to in self._assigned.reading())
+        is_paused, is_asked = self._fetching.choose(wanted), self._is_asked()
+        # Then what it wants again comes at once: this thread cannot be woken inside a poll.
+        waits_for_loop = is_paused and not is_asked and not self._fetching.needs_poll()
+        timeout_s = 0.0 if waits_for_loop else _POLL_BUSY_S if is_paused or is_asked else _POLL_S
+        fetched = self._fetching.poll(timeout_s)
+        if waits_for_loop and not fetched:
+            self._wait_for_loop()
         for partition in filter(self._start.has_moved, tuple(self._assigned.read_to)):
             self._take_anew(partition)
         self._hand_over(fetched)
@@ -165,10 +170,13 @@ class Consumption:
         """Wait while there is nothing to read and nothing else to poll for: a poll costs a hundred times a look."""
         until = time.monotonic() + _POLL_S
         while (reading := self._assigned.reading()) and time.monotonic() < until:
-            if self._is_asked() or needs_poll(self._consumer) or any(starmap(self._wants, reading)):
+            if self._is_asked() or self._fetching.needs_poll() or any(starmap(self._wants, reading)):
                 return
-            self._moved.wait(_POLL_BUSY_S)
-            self._moved.clear()
+            self._wait_for_loop()
+
+    def _wait_for_loop(self) -> None:
+        self._moved.wait(_POLL_BUSY_S)
+        self._moved.clear()
 
     def _is_asked(self) -> bool:
         return bool(self._requests or self._assigned.fresh or self._stop.is_set())
@@ -183,18 +191,10 @@ class Consumption:
     def _hand_over_positions(self) -> None:
         """Tell how far the position came over what are no records: markers of transactions."""
         for partition, read_to in self._assigned.reading():
-            position = position_of(self._consumer, partition)
+            position = self._fetching.position_of(partition)
             if position is not None and position > read_to:
                 self._assigned.read_to[partition] = position
                 self._inbox.put(Fetched(partition, [], position))
-
-    def _pause_and_resume(self) -> bool:
-        paused = self._consumer.paused()
-        for partition, read_to in self._assigned.reading():
-            wanted = self._wants(partition, read_to)
-            if wanted == (partition in paused):
-                (self._consumer.resume if wanted else self._consumer.pause)(partition)
-        return bool(self._consumer.paused())
 
     def _announce(self) -> None:
         """Tell the loop of newly assigned partitions, once their commits could be read."""
