@@ -42,10 +42,13 @@ class Fetching:
         return found
 
     def needs_poll(self) -> bool:
-        """Return whether a poll would do more than read: join the group, or call back for commits that are answered."""
+        """Return whether a poll would do more than read.
+
+        It finds the coordinator and joins the group, for which it takes time; or calls back for answered commits.
+        """
         coordinator = self._consumer._coordinator
         joins = coordinator.rejoin_needed or coordinator._join_task is not None
-        return bool(joins or coordinator.completed_offset_commits)
+        return bool(coordinator.coordinator_id is None or joins or coordinator.completed_offset_commits)
 
     def position_of(self, partition: TopicPartition) -> int | None:
         """Return the offset that is read next, as far as the consumer knows; None where it does not, or has lost it.

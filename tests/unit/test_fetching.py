@@ -19,7 +19,9 @@ class Consumer:
     def __init__(self, wait_ms: int = 100) -> None:
         self.config = {"fetch_max_wait_ms": wait_ms}
         self._fetcher = SimpleNamespace(config=dict(self.config), _next_partition_records=None)
-        self._coordinator = SimpleNamespace(_join_task=None, rejoin_needed=False, completed_offset_commits=[])
+        self._coordinator = SimpleNamespace(
+            coordinator_id=1, _join_task=None, rejoin_needed=False, completed_offset_commits=[]
+        )
         self.gives: list[dict[TopicPartition, list[Any]]] = []
         self.waited_ms: list[int] = []
         self.asleep: set[TopicPartition] = set()
@@ -105,6 +107,12 @@ def test_a_join_that_a_poll_left_behind_is_taken_up_again() -> None:
     assert reading.needs_poll()
     reading.poll(0.0)
     assert consumer._coordinator.rejoin_needed
+
+
+def test_who_does_not_know_its_coordinator_needs_a_poll() -> None:
+    consumer = Consumer()
+    consumer._coordinator.coordinator_id = None
+    assert Fetching(consumer).needs_poll()
 
 
 def test_the_private_parts_are_kafka_pythons() -> None:
