@@ -37,7 +37,7 @@ class Commits(Middleware):
 
     at = 0.0
 
-    def commit(self, offsets: Mapping[tuple[str, int], int]) -> Generator[None, None, None]:  # noqa: ARG002 - any
+    def commit(self, offsets: Mapping[tuple[str, int], int]) -> Generator[None, None, None]:  # noqa: ARG002 - it notes only when
         """Note the time."""
         yield
         self.at = time.perf_counter()

@@ -153,7 +153,7 @@ class Consumption:
         self._rest()
         wanted = ((partition, self._wants(partition, read_to)) for partition, read_to in self._assigned.reading())
         is_paused, is_asked = self._fetching.choose(wanted), self._is_asked()
-        # Then what it wants again comes at once: this thread cannot be woken inside a poll.
+        # Not inside a poll, where nobody can wake this thread: what the loop wants again is then read at once.
         waits_for_loop = is_paused and not is_asked and not self._fetching.needs_poll()
         timeout_s = 0.0 if waits_for_loop else _POLL_BUSY_S if is_paused or is_asked else _POLL_S
         fetched = self._fetching.poll(timeout_s)

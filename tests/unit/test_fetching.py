@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from inspect import getsource
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kafka import TopicPartition
+from kafka.consumer.fetcher import Fetcher
 
 from kaufmann_celery.kafka_io.fetching import Fetching
 
@@ -117,9 +119,5 @@ def test_who_does_not_know_its_coordinator_needs_a_poll() -> None:
 
 def test_the_private_parts_are_kafka_pythons() -> None:
     """What is set here is what kafka-python reads."""
-    from inspect import getsource
-
-    from kafka.consumer.fetcher import Fetcher
-
     assert "max_wait_ms=self.config['fetch_max_wait_ms']" in getsource(Fetcher._create_fetch_requests)
     assert "_next_partition_records" in getsource(Fetcher.fetched_records)
