@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: Seconds after which a ledger that nobody has touched is dropped. Its owner puts the time back with each commit.
 TTL_S = 30 * 24 * 3600
@@ -32,9 +33,10 @@ class LedgerAddress:
         return f"{self.prefix}:{{{self.cluster_id}/{self.group}/{self.topic_id}/{self.partition}}}"
 
 
-def keys_of(base: str) -> list[str]:
-    """Return the ledger's keys, in the order that the scripts count them."""
-    return [f"{base}:{part}" for part in _PARTS]
+@lru_cache(maxsize=1024)
+def keys_of(base: str) -> tuple[str, ...]:
+    """Return the ledger's keys, in the order that the scripts count them. Kept, for each run asks at each report."""
+    return tuple(f"{base}:{part}" for part in _PARTS)
 
 
 def wake_channel(prefix: str, member: str) -> str:

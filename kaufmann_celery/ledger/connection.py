@@ -90,10 +90,13 @@ class LedgerConnection:
     @property
     def client(self) -> redis.Redis:
         """redis-py's client, made at its first use: a Redis Cluster is asked for its nodes then."""
+        if self._made is not None:
+            return self._made
         with self._lock:
             if self._made is None:
-                self._made = self._make()
-                self._lines = None if self._is_cluster else Lines(self._made.connection_pool)
+                made = self._make()
+                self._lines = None if self._is_cluster else Lines(made.connection_pool)
+                self._made = made
             return self._made
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -155,6 +158,8 @@ class _Translated:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Translate *error*."""
+        if error is None:
+            return
         if isinstance(error, _AWAY):
             raise UnavailableError(f"Redis does not answer ({type(error).__name__}); check redis_url") from error
         if isinstance(error, ResponseError):

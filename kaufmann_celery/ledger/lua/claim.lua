@@ -34,5 +34,5 @@ for i, offset in ipairs(offsets) do
     new[#new + 1] = first
   end
 end
-if #new > 0 then add(HASH, 2, new) end
+if #new > 0 then add_fields(2, new) end
 return result

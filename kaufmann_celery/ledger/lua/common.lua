@@ -13,7 +13,7 @@
 -- 8 raised    hash    offset -> 'd deaths failures idle due_ms reason', until the owner has heard of it or it runs again
 -- 9 handled   list    spans settled by the runs themselves, there being nothing to publish, until the owner has heard of it
 
--- The keys written to: what a script makes has an end, see ageing.lua.
+-- The keys that may be new: what a script makes has an end, see ageing.lua.
 local written = {}
 
 local function put(command, key, ...)
@@ -38,7 +38,8 @@ local function spread(from, step)
   local offsets, at = {}, {}
   for i = from, #ARGV, step do
     for first, last in ARGV[i]:gmatch('(%d+)%-(%d+)') do
-      for offset = tonumber(first), tonumber(last) do
+      offsets[#offsets + 1], at[#at + 1] = first, i
+      for offset = tonumber(first) + 1, tonumber(last) do
         offsets[#offsets + 1] = string.format('%d', offset)
         at[#at + 1] = i
       end
@@ -47,20 +48,17 @@ local function spread(from, step)
   return offsets, at
 end
 
+-- Of offsets as text.
 local function spans(offsets)
-  local found, first, last = {}, nil, nil
-  local function close()
-    if first then found[#found + 1] = string.format('%d-%d', first, last) end
-  end
-  for _, offset in ipairs(offsets) do
-    local number = tonumber(offset)
-    if number ~= (last or number) + 1 then
-      close()
-      first = number
+  local found, first, last = {}, offsets[1], offsets[1]
+  for i = 2, #offsets do
+    if tonumber(offsets[i]) ~= last + 1 then
+      found[#found + 1] = first .. '-' .. last
+      first = offsets[i]
     end
-    last = number
+    last = offsets[i]
   end
-  close()
+  if first then found[#found + 1] = first .. '-' .. last end
   return table.concat(found, ' ')
 end
 
@@ -68,16 +66,23 @@ end
 
 -- Redis looks through what has few fields one by one (up to 512 of a hash, 128 of a set, unless told otherwise), and makes
 -- a table of what has a long one. These are tables from so many fields on.
-local MANY, LONG = 64, string.rep('-', 65)
-local HASH = {count = 'HLEN', put = 'HSET', take = 'HDEL', long = {LONG, 0}}
-local ZSET = {count = 'ZCARD', put = 'ZADD', take = 'ZREM', long = {0, LONG}}
+local MANY, LONG = 64, '-----------------------------------------------------------------'
 
-local function add(kind, key, pairs)
-  local before = redis.call(kind.count, KEYS[key])
+local function add(count, write, remove, key, pairs, field, value)
+  local before = redis.call(count, KEYS[key])
   local is_more = before < MANY and before + #pairs / 2 >= MANY
-  if is_more then put(kind.put, key, unpack(kind.long)) end
-  put(kind.put, key, unpack(pairs))
-  if is_more then redis.call(kind.take, KEYS[key], LONG) end
+  if is_more then redis.call(write, KEYS[key], field, value) end
+  redis.call(write, KEYS[key], unpack(pairs))
+  if is_more then redis.call(remove, KEYS[key], LONG) end
+  if before == 0 then written[key] = true end
+end
+
+local function add_fields(key, pairs)
+  add('HLEN', 'HSET', 'HDEL', key, pairs, LONG, 0)
+end
+
+local function add_marks(pairs)
+  add('ZCARD', 'ZADD', 'ZREM', 6, pairs, 0, LONG)
 end
 
 local function values_of(key, offsets)
@@ -127,7 +132,7 @@ local function settle(offsets)
     marks[#marks + 1] = offset
   end
   drop(offsets)
-  add(ZSET, 6, marks)
+  add_marks(marks)
 end
 
 local COUNTED_AS = {retry = 'failures', time_limit = 'failures', held = 'idle', revoked = 'idle', rejected = 'idle'}
@@ -152,7 +157,7 @@ local function lease_to(offsets, run)
     leases[#leases + 1] = offset
     leases[#leases + 1] = run
   end
-  add(HASH, 3, leases)
+  add_fields(3, leases)
 end
 
 local function run_entry(expires, size, lease, graced, nonce)
