@@ -55,6 +55,9 @@ def client_options(config: Config) -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap_servers": list(config.brokers),
         "client_id": config.service_id,
+        # Java's. With kafka-python's 30 s a broker that was away for long is looked for so rarely that the consumer's
+        # session ends before it is found again.
+        "reconnect_backoff_max_ms": 1000,
     }
     shared = {
         name: value

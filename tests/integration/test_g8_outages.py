@@ -113,11 +113,19 @@ def outages(stack: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         yield Outages(one, own, proxy)
 
 
+@pytest.fixture(autouse=True)
+def _both_run(outages: Outages) -> None:
+    if not any(map(outages.scene.service.is_alive, ROLES)):
+        outages.scene.service.start()
+
+
 def test_with_a_registry_that_is_down_at_start_events_wait(outages: Outages) -> None:
+    outages.scene.service.stop()
+    since = len(outages.scene.service.log("ingester"))
     with outages.registry.away("refuse"):
         outages.scene.service.start()
         ids = outages.send("out.asked", 10)
-        outages.waits("ingester", "schema registry does not answer", 0)
+        outages.waits("ingester", "schema registry does not answer", since)
         assert not outages.scene.service.runs()
 
     outages.handled_once(ids)
@@ -228,10 +236,7 @@ def test_with_a_service_that_stands_still_for_longer_than_a_session_each_event_r
 
 @pytest.mark.soak
 def test_what_is_finished_while_kafka_is_away_runs_once_though_redis_is_emptied_then(outages: Outages) -> None:
-    """Neither Kafka nor Redis knows of it: the ingester's memory alone does, for as long as it keeps the partition.
-
-    On a machine that does other things too its session may end before Kafka's clients find each other again.
-    """
+    """Neither Kafka nor Redis knows of it: the ingester's memory alone does, for as long as it keeps the partition."""
     outages.handled_once(outages.send("out.asked", 2))
     ids = outages.send("out.silent", 200)
     runs, log = outages.scene.service.runs, outages.scene.service.log

@@ -37,6 +37,14 @@ def test_assignors_go_by_the_names_that_kafka_gives_them(given: list[Any], taken
     assert options_of({"partition_assignment_strategy": given})["partition_assignment_strategy"] == taken
 
 
+@pytest.mark.parametrize(("given", "taken"), [({}, 1000), ({"reconnect_backoff_max_ms": 5000}, 5000)])
+def test_a_broker_that_was_away_is_looked_for_each_second_unless_told_otherwise(
+    given: dict[str, Any], taken: int
+) -> None:
+    for options in (options_of(given), transactional_options(config_of(given), "some-id")):
+        assert options["reconnect_backoff_max_ms"] == taken
+
+
 def test_options_that_kafka_python_does_not_know_or_cannot_be_are_faults_of_the_settings() -> None:
     given = {
         "sasl_mechnism": "PLAIN",
