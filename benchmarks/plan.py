@@ -14,10 +14,16 @@ from benchmarks.targets import TARGETS
 LATENCY = "latency"
 ARRIVALS: Mapping[str, float | None] = {"idle": None, "300 a second": 300.0, "1,000 a second": 1000.0}
 _LEAST_EVENTS = 100
+#: After each whole round so many of the no-op handler's targets alone: these runs last some seconds, in which a machine
+#: that does other things too may be half as fast, and most targets are ratios between them.
+_SHORT_ROUNDS = 2
 
 
 def plan(rounds: int, *, quick: bool = False, only: Collection[str] = ()) -> list[Planned]:
-    """Return the runs: all of one round, mixed, before any of the next. *quick*: the no-op handler and the targets."""
+    """Return the runs: all of one round, mixed, before any of the next. *rounds*: whole ones.
+
+    *quick*: the no-op handler and the targets, and no rounds of these alone.
+    """
     needed = {run for target in TARGETS for run in target.needs}
     kinds = [(name, case) for name, one in CONTESTANTS.items() for case in one.handlers]
     chosen = [
@@ -27,7 +33,13 @@ def plan(rounds: int, *, quick: bool = False, only: Collection[str] = ()) -> lis
     ]
     # An order that is the same each time a benchmark goes on, as what it has done is left out.
     order = random.Random(rounds)
-    return [Planned(*kind, number) for number in range(1, rounds + 1) for kind in order.sample(chosen, len(chosen))]
+    short = [] if quick else [kind for kind in chosen if kind in needed and kind[1] == "0 ms"]
+    kinds_of_rounds = [chosen, *[short] * _SHORT_ROUNDS] * rounds
+    return [
+        Planned(*kind, number)
+        for number, kinds in enumerate(kinds_of_rounds, 1)
+        for kind in order.sample(kinds, len(kinds))
+    ]
 
 
 def events_of(contestant: Contestant, handler: Handler, *, share: float = 1.0) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,13 +34,13 @@ def results(file: Path, rates: dict[tuple[str, str], list[float]] | None = None)
 
 def test_a_run_that_is_in_the_file_is_known_to_the_next_benchmark(tmp_path: Path) -> None:
     file = tmp_path / "bench" / "abc1234.json"
-    results(file, {("ours", "0 ms"): [20_000.0]})
+    results(file, {("quixstreams", "0 ms"): [20_000.0]})
 
     again = Results(file, {})
 
-    assert again.found("ours", "0 ms") == [20_000]
-    assert [one for one in plan(2, only=["ours"]) if one.case == "0 ms" and one not in again] == [
-        Planned("ours", "0 ms", 2)
+    assert again.found("quixstreams", "0 ms") == [20_000]
+    assert [one for one in plan(2, only=["quixstreams"]) if one.case == "0 ms" and one not in again] == [
+        Planned("quixstreams", "0 ms", 4)
     ]
     assert again.about == ABOUT
 
@@ -47,10 +48,18 @@ def test_a_run_that_is_in_the_file_is_known_to_the_next_benchmark(tmp_path: Path
 def test_every_round_has_all_runs_and_each_its_own_order() -> None:
     runs = plan(3)
 
-    rounds = [[(one.contestant, one.case) for one in runs if one.round == number] for number in (1, 2, 3)]
+    rounds = [[(one.contestant, one.case) for one in runs if one.round == number] for number in (1, 4, 7)]
     assert sorted(rounds[0]) == sorted(rounds[1]) == sorted(rounds[2])
     assert rounds[0] != rounds[1] != rounds[2]
     assert runs[: len(rounds[0])] == [Planned(*kind, 1) for kind in rounds[0]]
+
+
+def test_what_targets_compare_runs_three_times_as_often_where_the_handler_does_nothing() -> None:
+    often = Counter((one.contestant, one.case) for one in plan(3))
+
+    compared = {need for target in TARGETS for need in target.needs if need[1] == "0 ms"}
+    assert {kind for kind, count in often.items() if count == 9} == compared
+    assert set(often.values()) == {3, 9}
 
 
 def test_the_order_is_the_same_when_a_benchmark_goes_on() -> None:
