@@ -107,7 +107,7 @@ MUTATIONS = (
     ),
     Mutation(
         "finished marks",
-        (("ledger/lua/common.lua", "add(ZSET, 6, marks)", ""),),
+        (("ledger/lua/common.lua", "add_marks(marks)", ""),),
         ("ingester-kill",),
         (_REPEATS,),
     ),

@@ -75,7 +75,7 @@ class ByPartition(InMemory):
         self._ledgers = ledgers
 
     def run(self, script: str, keys: object, args: object) -> object:
-        assert isinstance(keys, list)
+        assert isinstance(keys, tuple)
         assert isinstance(args, list)
         return self._ledgers[int(keys[0].partition("}")[0].rpartition("/")[2])].run(script, keys, args)
 
