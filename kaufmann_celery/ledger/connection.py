@@ -95,6 +95,7 @@ class LedgerConnection:
         with self._lock:
             if self._made is None:
                 made = self._make()
+                # First, for the client is looked for without the lock, and the lines are there with it.
                 self._lines = None if self._is_cluster else Lines(made.connection_pool)
                 self._made = made
             return self._made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -67,12 +67,12 @@ class RunLedger:
 
         *text* is for the owner; empty: it need not look yet.
         """
-        alike: dict[_Said, list[int]] = {}
+        said: list[tuple[int, _Said]] = []
         for report in reports:
             kind = "held" if report.held else "outcome" if report.retry_in is None else "retry"
             what = report.outcome if kind == "outcome" else int((report.retry_in or 0) * 1000)
-            alike.setdefault((report.d, kind, what), []).append(report.offset)
-        return set(spread(self._run("finish", self.run, int(last), text, *_in_spans(alike))))
+            said.append((report.offset, (report.d, kind, what)))
+        return set(spread(self._run("finish", self.run, int(last), text, *_alike(said))))
 
     def release(self, events: Sequence[tuple[int, int]], *, reason: str, at_fault: bool, text: str) -> int:
         """Say that the run ended without a report; return how many events go again.
@@ -90,12 +90,12 @@ class RunLedger:
 
 
 def _by_d(events: Sequence[tuple[int, int]]) -> list[str | int | bytes]:
-    alike: dict[_Said, list[int]] = {}
-    for offset, d in events:
-        alike.setdefault((d,), []).append(offset)
-    return _in_spans(alike)
+    return _alike((offset, (d,)) for offset, d in events)
 
 
-def _in_spans(alike: Mapping[_Said, Sequence[int]]) -> list[str | int | bytes]:
+def _alike(events: Iterable[tuple[int, _Said]]) -> list[str | int | bytes]:
     """Return spans of the events of which the same is said, each followed by that."""
-    return [part for said, offsets in alike.items() for part in (spans(offsets), *said)]
+    found: dict[_Said, list[int]] = {}
+    for offset, said in events:
+        found.setdefault(said, []).append(offset)
+    return [part for said, offsets in found.items() for part in (spans(offsets), *said)]

@@ -14,16 +14,20 @@
 -- 9 handled   list    spans settled by the runs themselves, there being nothing to publish, until the owner has heard of it
 
 -- The keys that may be new: what a script makes has an end, see ageing.lua.
-local written = {}
+local maybe_new = {}
 
 local function put(command, key, ...)
-  written[key] = true
+  maybe_new[key] = true
   return redis.call(command, KEYS[key], ...)
+end
+
+local function push(key, value)
+  if redis.call('RPUSH', KEYS[key], value) == 1 then maybe_new[key] = true end
 end
 
 -- A Redis that is full refuses it, and the script goes on.
 local function put_if_room(command, key, ...)
-  written[key] = true
+  maybe_new[key] = true
   return redis.pcall(command, KEYS[key], ...)
 end
 
@@ -74,7 +78,7 @@ local function add(count, write, remove, key, pairs, field, value)
   if is_more then redis.call(write, KEYS[key], field, value) end
   redis.call(write, KEYS[key], unpack(pairs))
   if is_more then redis.call(remove, KEYS[key], LONG) end
-  if before == 0 then written[key] = true end
+  if before == 0 then maybe_new[key] = true end
 end
 
 local function add_fields(key, pairs)

@@ -29,7 +29,7 @@ for i, offset in ipairs(offsets) do
   end
 end
 settle(silent)
-if #silent > 0 and redis.call('RPUSH', KEYS[9], spans(silent)) == 1 then written[9] = true end
+if #silent > 0 then push(9, spans(silent)) end
 drop(done)
 if #done > 0 then put('HSET', 5, unpack(outcomes)) end
 for _, i in ipairs(later) do
