@@ -102,19 +102,22 @@ class ErrorEvents:
     def _outputs(self, failed: FailedEvent, topic: str) -> Iterator[Output]:
         """Yield what to try: as the schema asks, without what failed, and last as JSON."""
         name, whole = ERROR_PREFIX + failed.name, _facts(failed)
-        if fields := [field for field in self._fields(name, topic) if field in whole]:
-            for known in ({**whole, "message_payload": failed.payload}, whole, _bare(whole)):
+        if fields := {field: kind for field, kind in self._fields(name, topic).items() if field in whole}:
+            tried = [{**whole, "message_payload": failed.payload}, whole, _bare(whole)]
+            if takes_text(fields.get("message_payload")):
+                del tried[0]  # to be refused costs more than all else
+            for known in tried:
                 yield Output(name, {key: known[key] for key in fields}, reply=True, format="avro")
         yield Output(name, whole, reply=True, format="json")
         yield Output(name, _bare(whole), reply=True, format="json")
 
-    def _fields(self, name: str, topic: str) -> tuple[str, ...]:
-        """Return the payload's field names in the Avro schema of the error event; none without one."""
+    def _fields(self, name: str, topic: str) -> Mapping[str, Any]:
+        """Return the payload's fields in the Avro schema of the error event, each with its type; none without one."""
         try:
             latest = self._avro and self._avro.latest(name, topic)
         except EventError:
-            return ()
-        return payload_fields(latest.schema) if latest else ()
+            return {}
+        return payload_fields(latest.schema) if latest else {}
 
 
 def _smaller_and_smaller(failed: FailedEvent) -> Iterator[FailedEvent]:
@@ -123,14 +126,19 @@ def _smaller_and_smaller(failed: FailedEvent) -> Iterator[FailedEvent]:
     yield replace(failed, payload=None, meta={})
 
 
-def payload_fields(schema: Any) -> tuple[str, ...]:
-    """Return the field names of a schema's payload record: of its `payload` where it has an envelope."""
+def payload_fields(schema: Any) -> Mapping[str, Any]:
+    """Return the fields of a schema's payload record, of its `payload` where it has an envelope, each with its type."""
     record = schema[-1] if isinstance(schema, list) and schema else schema
     fields = {one["name"]: one["type"] for one in record.get("fields", ())} if isinstance(record, dict) else {}
     inner = fields.get("payload")
     if isinstance(inner, Mapping) and ("meta" in fields or "metadata" in fields):
-        return tuple(one["name"] for one in inner.get("fields", ()))
-    return tuple(name for name in fields if name not in ("meta", "metadata"))
+        return {one["name"]: one["type"] for one in inner.get("fields", ())}
+    return {name: kind for name, kind in fields.items() if name not in ("meta", "metadata")}
+
+
+def takes_text(kind: Any) -> bool:
+    """Return whether a payload fits a field of this Avro type only as text; False where that is not certain."""
+    return all(one in ("null", "string") for one in (kind if isinstance(kind, list) else [kind]))
 
 
 def failure_headers(failed: FailedEvent, group: str) -> Headers:

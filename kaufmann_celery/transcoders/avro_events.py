@@ -50,6 +50,8 @@ class AvroTranscoder:
         """Return *payload* in the latest schema. Raises as the `Transcoder` does, and `SchemaNotFound`."""
         *others, last = self._subjects.of(name, topic, EncodeError)
         for subject in others:
+            if self._registry.is_missing(subject):
+                continue
             try:
                 return self._writer.write(subject, payload, meta)
             except SchemaNotFound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from kaufmann_celery.event import Headers
@@ -22,4 +23,4 @@ def headers_of(record: Any) -> Headers:
 
 def size_of(headers: Headers) -> int:
     """Return the bytes of names and values."""
-    return sum(len(name) + len(value) for name, value in headers) if headers else 0
+    return sum(map(len, chain.from_iterable(headers)))

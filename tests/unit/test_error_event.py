@@ -17,6 +17,7 @@ from kaufmann_celery.outputs.error_event import (
     FailedEvent,
     dead_letter,
     payload_fields,
+    takes_text,
 )
 from kaufmann_celery.outputs.outcome import OutRecord
 from kaufmann_celery.partitions.pending import GoneRecord
@@ -147,10 +148,30 @@ class TestForm:
         for scene in (Scene(), Scene(schemas={"event.error": odd}), Scene(schemas={"event.error": "string"})):
             assert scene.json()["error"] == "no such item"
 
+    @pytest.mark.parametrize(
+        ("kind", "payload", "read"),
+        [
+            ("string", {"item": "tea"}, '{"item": "tea"}'),
+            (["null", "string"], "tea", "tea"),
+            (["null", "string"], None, None),
+            (["null", "string"], b"\xff", "\\xff"),
+            ({"type": "string"}, [1], "[1]"),
+            (["null", "bytes", "string"], b"\xff", b"\xff"),
+        ],
+    )
+    def test_what_takes_text_gets_the_payload_as_text(self, kind: Any, payload: Any, read: Any) -> None:
+        scene = Scene(schemas={"event.error": record(("error", "string"), ("message_payload", kind), name="e")})
+        made = scene.one(replace(FAILED, payload=payload))
+        assert made.value is not None
+
+        found = scene.transcoders.read("event.error", "shop", made.value, dict(made.headers)).payload
+        assert found == {"error": "no such item", "message_payload": read}
+
     def test_the_shipped_schema_has_room_for_all_of_it(self) -> None:
-        assert payload_fields(shipped_error_schema()) == (
-            "error", "error_type", "message_payload", "attempts", "position"
-        )  # fmt: skip
+        fields = payload_fields(shipped_error_schema())
+
+        assert tuple(fields) == ("error", "error_type", "message_payload", "attempts", "position")
+        assert takes_text(fields["message_payload"])
 
     @pytest.mark.parametrize(
         ("schema", "fields"),
@@ -164,7 +185,22 @@ class TestForm:
         ],
     )
     def test_the_fields_are_those_of_the_schemas_payload(self, schema: Any, fields: tuple[str, ...]) -> None:
-        assert payload_fields(schema) == fields
+        assert tuple(payload_fields(schema)) == fields
+
+    @pytest.mark.parametrize(
+        ("kind", "text"),
+        [
+            ("string", True),
+            (["null", "string"], True),
+            (None, False),
+            ("bytes", False),
+            (["null", "string", "bytes"], False),
+            ({"type": "map", "values": "string"}, False),
+            ({"type": "string", "logicalType": "uuid"}, False),
+        ],
+    )
+    def test_what_takes_anything_else_is_offered_the_payload_itself(self, kind: Any, *, text: bool) -> None:
+        assert takes_text(kind) == text
 
     def test_a_registry_that_is_away_is_waited_for(self, scene: Scene) -> None:
         scene.memory.away = True
