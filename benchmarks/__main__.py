@@ -24,8 +24,6 @@ from benchmarks.scene import Scene, note, say_failed
 from benchmarks.table import tables
 from benchmarks.traffic import ANSWER, NAME, Settings, delete, register
 from kaufmann_celery.local import temporary_stack
-from kaufmann_celery.registry.client import SchemaRegistry
-from kaufmann_celery.registry.local_schemas import shipped_error_schema
 
 DIRECTORY = Path(".kaufmann/bench")
 #: What a quick run is of a whole one, and the seconds by which a run may be late before it has failed.
@@ -70,7 +68,6 @@ def _options() -> argparse.Namespace:
 def _prepare(stack: Settings) -> None:
     """Register the schemas, and have Kafka do everything once: what it does first takes it longer."""
     register(stack, NAME, ANSWER)
-    SchemaRegistry([stack["KAUFMANN_SCHEMA_REGISTRY_URL"]]).register("event.error", shipped_error_schema())
     _measured(stack, "bare", "0 ms", "warming-up", share=0.05)
 
 

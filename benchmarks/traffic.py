@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka import KafkaAdminClient
 
 from kaufmann_celery.registry.client import SchemaRegistry
+from kaufmann_celery.registry.local_schemas import shipped_error_schema
 
 Settings = Mapping[str, str]
 
@@ -74,8 +75,9 @@ def decoded(value: bytes) -> dict[str, Any]:
 
 
 def register(stack: Settings, *names: str) -> None:
-    """Register the schema for events of these names."""
+    """Register the schema for events of these names, and the one that error events have."""
     registry = SchemaRegistry([stack["KAUFMANN_SCHEMA_REGISTRY_URL"]])
+    registry.register("event.error", shipped_error_schema())
     for name in names:
         registry.register(name, SCHEMA)
 
