@@ -129,16 +129,17 @@ def _smaller_and_smaller(failed: FailedEvent) -> Iterator[FailedEvent]:
 def payload_fields(schema: Any) -> Mapping[str, Any]:
     """Return the fields of a schema's payload record, of its `payload` where it has an envelope, each with its type."""
     record = schema[-1] if isinstance(schema, list) and schema else schema
-    fields = {one["name"]: one["type"] for one in record.get("fields", ())} if isinstance(record, dict) else {}
+    fields = {one["name"]: one.get("type") for one in record.get("fields", ())} if isinstance(record, dict) else {}
     inner = fields.get("payload")
     if isinstance(inner, Mapping) and ("meta" in fields or "metadata" in fields):
-        return {one["name"]: one["type"] for one in inner.get("fields", ())}
+        return {one["name"]: one.get("type") for one in inner.get("fields", ())}
     return {name: kind for name, kind in fields.items() if name not in ("meta", "metadata")}
 
 
 def takes_text(kind: Any) -> bool:
     """Return whether a payload fits a field of this Avro type only as text; False where that is not certain."""
-    return all(one in ("null", "string") for one in (kind if isinstance(kind, list) else [kind]))
+    plain = ("null", "string", {"type": "string", "avro.java.string": "String"}, {"type": "string"})
+    return all(one in plain for one in (kind if isinstance(kind, list) else [kind]))
 
 
 def failure_headers(failed: FailedEvent, group: str) -> Headers:

@@ -163,6 +163,10 @@ class _Plugged:
         written = self._called(self._transcoder.write, name, topic, payload, meta, error=EncodeError)
         if not isinstance(written, Written):
             raise EncodeError(f"{self._what} wrote {type(written).__name__}, expected Written")
+        if not isinstance(written.value, bytes):
+            raise EncodeError(f"{self._what} wrote a value of type {type(written.value).__name__}, expected bytes")
+        if not _are_headers(written.headers):
+            raise EncodeError(f"{self._what} wrote headers that are not pairs of str and bytes")
         return written
 
     def _called(self, method: Callable[..., Any], *args: Any, error: type[EventError]) -> Any:
@@ -173,3 +177,9 @@ class _Plugged:
             if isinstance(failed.__cause__, (EventError, UnavailableError)):
                 raise failed.__cause__ from None
             raise
+
+
+def _are_headers(headers: Any) -> bool:
+    return isinstance(headers, (tuple, list)) and all(
+        isinstance(pair, (tuple, list)) and list(map(type, pair)) == [str, bytes] for pair in headers
+    )

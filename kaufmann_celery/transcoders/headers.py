@@ -23,4 +23,4 @@ def headers_of(record: Any) -> Headers:
 
 def size_of(headers: Headers) -> int:
     """Return the bytes of names and values."""
-    return sum(map(len, chain.from_iterable(headers)))
+    return sum(map(len, chain.from_iterable(headers))) if headers else 0

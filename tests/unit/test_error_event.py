@@ -192,6 +192,7 @@ class TestForm:
         [
             ("string", True),
             (["null", "string"], True),
+            (["null", {"type": "string", "avro.java.string": "String"}], True),
             (None, False),
             ("bytes", False),
             (["null", "string", "bytes"], False),

@@ -323,6 +323,10 @@ class Zeros:
     def write(self, name, topic, payload, meta):
         return Written(b"\\0" + payload)
 
+class Odd(Zeros):
+    def write(self, name, topic, payload, meta):
+        return Written(*payload)
+
 class Lost:
     def __init__(self, config):
         raise RuntimeError("no luck")
@@ -339,7 +343,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (site / "shouting-1.0.dist-info").mkdir(parents=True)
     (site / "shouting.py").write_text(PLUGGED)
     (site / "shouting-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
-    made = {"upper": "Upper", "zeros": "Zeros", "lost": "Lost", "nothing": "nothing", "absent": "Absent"}
+    made = {"upper": "Upper", "zeros": "Zeros", "odd": "Odd", "lost": "Lost", "nothing": "nothing", "absent": "Absent"}
     points = "".join(f"{name} = shouting:{what}\n" for name, what in made.items())
     (site / "shouting-1.0.dist-info/entry_points.txt").write_text(f"[kaufmann_celery.transcoders]\n{points}")
     monkeypatch.syspath_prepend(str(site))
@@ -372,6 +376,27 @@ class TestPlugged:
             scene.read(b"hello", headers={})
         with pytest.raises(EncodeError, match="the transcoder upper raised AttributeError"):
             scene.write(5, "order.shouted", None)
+
+    @pytest.mark.parametrize(
+        ("written", "why"),
+        [
+            (("text",), "a value of type str, expected bytes"),
+            ((b"", None), "headers that"),
+            ((b"", {"a": b"x"}), "headers that"),
+            ((b"", ("a",)), "headers that"),
+            ((b"", (("a", "x"),)), "headers that"),
+            ((b"", (("a", None),)), "headers that"),
+            ((b"", (("a", b"x", b"y"),)), "headers that are not pairs of str and bytes"),
+        ],
+    )
+    def test_one_that_writes_what_kafka_does_not_take_fails_the_event(
+        self, tmp_path: Path, written: Any, why: str
+    ) -> None:
+        scene = Scene(tmp_path, transcoders="odd")
+
+        with pytest.raises(EncodeError, match=f"the transcoder odd wrote {why}"):
+            scene.write(written, "order.shouted", None)
+        assert scene.write((b"", [["a", b"x"]]), "order.shouted", None).headers == [["a", b"x"]]
 
     @pytest.mark.parametrize(
         ("name", "why"),
