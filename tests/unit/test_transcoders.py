@@ -396,6 +396,10 @@ class TestPlugged:
 
         with pytest.raises(EncodeError, match=f"the transcoder odd wrote {why}"):
             scene.write(written, "order.shouted", None)
+
+    def test_headers_may_be_lists(self, tmp_path: Path) -> None:
+        scene = Scene(tmp_path, transcoders="odd")
+
         assert scene.write((b"", [["a", b"x"]]), "order.shouted", None).headers == [["a", b"x"]]
 
     @pytest.mark.parametrize(
